@@ -1,0 +1,32 @@
+// What operator schemas share: argument checks for shape inference, and the activation kinds.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/fail.h"
+#include "tensor/dim.h"
+
+namespace easel::ops {
+
+/// Types of the inputs, in the order the operator's header lists them.
+using Inputs = std::span<const ValueType>;
+
+/// Element-wise functions that operators can apply on their way out.
+enum class Activation { none, silu, gelu_erf, gelu_tanh, quick_gelu, geglu };
+
+std::string_view to_string(Activation activation) noexcept;
+
+/// Throws shape_mismatch "linear: expected 3 inputs, found 2".
+void expect_inputs(std::string_view op, Inputs inputs, size_t count);
+/// Throws shape_mismatch naming the operator, the argument and both shapes.
+void expect_shape(std::string_view op, std::string_view argument, const ValueType& found, const SymShape& expected);
+void expect_rank(std::string_view op, std::string_view argument, const ValueType& found, size_t at_least,
+                 size_t at_most);
+void expect_floating(std::string_view op, std::string_view argument, const ValueType& found);
+
+/// `axis`, counted from the end where negative. Throws invalid_argument outside the rank.
+int normalize_axis(std::string_view op, int axis, size_t rank);
+
+}  // namespace easel::ops
