@@ -50,29 +50,29 @@ MODELS = {
         vae=dict(block_out_channels=(6, 9, 12, 15), layers_per_block=1, norm_num_groups=3),
         text=dict(hidden_size=32, intermediate_size=72, num_hidden_layers=2,
                   num_attention_heads=4, hidden_act="quick_gelu", eos_token_id=2)),
-    # SD2.1's shape: a list of heads (24/3 = 8 and 40/1 = 40 wide), linear projections, gelu,
+    # SD2.1's shape: a list of heads (16/2 = 8 and 40/1 = 40 wide), linear projections, gelu,
     # v-prediction, "!" as padding. bfloat16 files with the names that old diffusers and
     # transformers 4 wrote.
     "b": dict(
         dtype=torch.bfloat16, seed=2, scheduler=SD21_SCHEDULER, pad="!", old_names=True,
         unet=dict(
-            sample_size=8, block_out_channels=(24, 40), layers_per_block=1,
-            attention_head_dim=[3, 1], use_linear_projection=True,
+            sample_size=8, block_out_channels=(16, 40), layers_per_block=1,
+            attention_head_dim=[2, 1], use_linear_projection=True,
             down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"), norm_num_groups=8,
             cross_attention_dim=40),
         vae=dict(block_out_channels=(8, 8, 12, 16), layers_per_block=1, norm_num_groups=4),
         text=dict(hidden_size=40, intermediate_size=80, num_hidden_layers=3,
                   num_attention_heads=5, hidden_act="gelu", eos_token_id=605)),
-    # What a single file can say by its shapes alone: SD1.5's 4 levels, 8 heads, 32 groups and
-    # 64-wide text heads. float16 file with the original names; the folder has no weights.
+    # What a single file says by its shapes alone, with the numbers it cannot say as in SD1.5:
+    # 8 heads, 32 groups, 64-wide text heads, a factor of 8 in the VAE. float16 file with the
+    # original names; the folder has no weights. Few different values, so that it packs well.
     "d": dict(
         dtype=torch.float16, seed=4, scheduler=SD15_SCHEDULER, pad="<|endoftext|>", ldm=True,
-        unet=dict(
-            sample_size=64, block_out_channels=(32, 32, 32, 32), layers_per_block=1,
-            attention_head_dim=8,
-            down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3, norm_num_groups=32,
+        step=0.25, unet=dict(
+            sample_size=64, block_out_channels=(32, 32), layers_per_block=2, attention_head_dim=8,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), norm_num_groups=32,
             cross_attention_dim=64),
         vae=dict(block_out_channels=(32, 32, 32, 32), layers_per_block=1, norm_num_groups=32),
         text=dict(hidden_size=64, intermediate_size=256, num_hidden_layers=2,
@@ -105,7 +105,7 @@ def build(name):
         "text": CLIPTextModel(CLIPTextConfig(**text)),
     }
     for kind, module in parts.items():
-        randomize(module, spec["seed"], spec["dtype"], GAINS[kind])
+        randomize(module, spec["seed"], spec["dtype"], GAINS[kind], spec.get("step"))
     return parts
 
 
@@ -213,10 +213,10 @@ CASES = [
     case("empty_negative", negative="", width=40, keep=("embeds", "decoded")),
     case("empty_prompt", prompt="", guidance=3.0, keep=("embeds",)),
     case("unicode_prompt", prompt="Ein Mädchen 🎈 über  grünen\tHügeln!! it's 42°", keep=("embeds",)),
-    case("guidance_off", guidance=1.0, width=64, height=96, keep=("embeds", "decoded")),
+    case("guidance_off", guidance=1.0, width=64, height=96, keep=("embeds",)),
     case("guidance_below_1", guidance=0.5, steps=3),
     case("odd_latents", width=72, height=56, keep=("decoded",)),  # 9x7 → 5x4: explicit upsample sizes
-    case("two_images", images=2, steps=3, keep=("embeds", "decoded")),
+    case("two_images", images=2, steps=3, width=40, keep=("embeds", "decoded")),
     case("seed_only", given_latents=False, seed=1234567890123, keep=("decoded",)),
     case("seed_only_two_images", given_latents=False, images=2, steps=3, seed=42),
     case("plms_2_steps", sampler="plms", steps=2),

@@ -30,6 +30,7 @@ def save_tensors(path, tensors):
     """Writes contiguous copies (safetensors refuses shared storage)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, str(path))
+    path.chmod(0o644)
 
 
 def relative_l2(got, want):
@@ -43,18 +44,21 @@ def generator_for(name, seed):
     return torch.Generator().manual_seed(zlib.crc32(name.encode()) * 1009 + seed)
 
 
-def randomize(module, seed, dtype=torch.float32, gains=None):
+def randomize(module, seed, dtype=torch.float32, gains=None, step=None):
     """Gives every parameter a random value under which activations stay near unit size.
 
     Matrices and kernels get N(0, gain²/fan_in); norm weights 1 + 0.2 N; biases 0.1 N. So
     nothing is left at a value (0 or 1) that would hide a forgotten layer. `gains` maps a
     piece of a name to a factor. Values are rounded to `dtype`, the dtype of the file, and
-    kept as float32: reading the file then gives exactly these weights.
+    kept as float32: reading the file then gives exactly these weights. `step` rounds the
+    noise to multiples of it, which makes the file compress.
     """
     gains = gains or {}
     with torch.no_grad():
         for name, p in module.named_parameters():
             noise = torch.randn(p.shape, generator=generator_for(name, seed))
+            if step:
+                noise = (noise / step).round().clamp(-2 / step, 2 / step) * step
             if p.ndim == 1:
                 is_norm_weight = name.endswith("weight")
                 p.copy_(1 + 0.2 * noise if is_norm_weight else 0.1 * noise)
