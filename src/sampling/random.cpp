@@ -92,8 +92,7 @@ void box_muller(float* data, size_t blocks) { box_muller_generic(data, blocks); 
 
 TorchGenerator::TorchGenerator(uint64_t seed) {
   state_[0] = static_cast<uint32_t>(seed);
-  for (uint32_t j = 1; j < state_.size(); ++j)
-    state_[j] = 1812433253u * (state_[j - 1] ^ (state_[j - 1] >> 30)) + j;
+  for (uint32_t j = 1; j < state_.size(); ++j) state_[j] = 1812433253u * (state_[j - 1] ^ (state_[j - 1] >> 30)) + j;
 }
 
 void TorchGenerator::refill() {

@@ -1,0 +1,178 @@
+#include "sampling/config.h"
+
+#include <cmath>
+
+#include "base/fail.h"
+
+namespace easel::sampling {
+
+namespace {
+
+using nlohmann::json;
+
+std::string shown(const json& value) {
+  return printable(value.dump(-1, ' ', false, json::error_handler_t::replace), 40);
+}
+
+template <typename... Args>
+[[noreturn]] void bad_field(const char* field, const json& value, fmt::format_string<Args...> expected,
+                            Args&&... args) {
+  fail(ErrorCode::io, "scheduler_config.json: {}: expected {}, found {}", field,
+       fmt::format(expected, std::forward<Args>(args)...), shown(value));
+}
+
+std::string list_of(std::initializer_list<const char*> names) {
+  std::string out;
+  for (const char* name : names) out += (out.empty() ? "" : ", ") + std::string(name);
+  return out;
+}
+
+// Numbers, and the words that Python writes for what JSON has no numbers for.
+std::optional<double> as_double(const json& value) {
+  if (value.is_number()) return value.get<double>();
+  if (!value.is_string()) return std::nullopt;
+  const auto& text = value.get_ref<const std::string&>();
+  if (text == "Infinity") return HUGE_VAL;
+  if (text == "-Infinity") return -HUGE_VAL;
+  if (text == "NaN") return std::nan("");
+  return std::nullopt;
+}
+
+}  // namespace
+
+json parse_scheduler_config(std::string_view text, const std::string& source) {
+  std::string quoted;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (in_string) {
+      if (text[i] == '\\' && i + 1 < text.size()) quoted += text[i++];
+      in_string = text[i] != '"';
+    } else {
+      in_string = text[i] == '"';
+      bool found = false;
+      for (const std::string_view word : {"-Infinity", "Infinity", "NaN"}) {
+        if (text.substr(i, word.size()) != word) continue;
+        quoted += '"' + std::string(word) + '"';
+        i += word.size() - 1;
+        found = true;
+        break;
+      }
+      if (found) continue;
+    }
+    quoted += text[i];
+  }
+  // The callback refuses deep nesting before the parsed value could exhaust the stack when it is freed.
+  bool too_deep = false;
+  json config = json::parse(
+      quoted,
+      [&](int depth, json::parse_event_t, json&) {
+        too_deep = too_deep || depth > 32;
+        return !too_deep;
+      },
+      false);
+  if (too_deep) fail(ErrorCode::io, "{}: nested deeper than 32 levels", printable(source));
+  if (!config.is_object()) fail(ErrorCode::io, "{}: expected a JSON object", printable(source));
+  return config;
+}
+
+json stable_diffusion_config(json config, bool own_class) {
+  const auto has = [&](const char* field) {
+    if (!config.is_object() || !config.contains(field)) return false;
+    const auto defaults = config.find("_use_default_values");
+    if (defaults == config.end() || !defaults->is_array()) return true;
+    return std::find(defaults->begin(), defaults->end(), json(field)) == defaults->end();
+  };
+  const auto force = [&](const char* field, json value) {
+    if (!config.is_object() || (!own_class && !has(field))) return;
+    // A value that is no number or truth value stays, to be reported by its reader.
+    if (has(field) && config[field].type() != value.type() && !config[field].is_number()) return;
+    config[field] = std::move(value);
+    const auto defaults = config.find("_use_default_values");
+    if (defaults != config.end() && defaults->is_array())
+      defaults->erase(std::remove(defaults->begin(), defaults->end(), json(field)), defaults->end());
+  };
+  force("steps_offset", 1);
+  force("clip_sample", false);
+  return config;
+}
+
+SchedulerConfig::SchedulerConfig(json value) : json_(std::move(value)) {
+  if (!json_.is_object()) fail(ErrorCode::io, "scheduler_config.json: expected a JSON object, found {}", shown(json_));
+  const auto defaults = json_.find("_use_default_values");
+  if (defaults == json_.end()) return;
+  const json names = *defaults;
+  if (names.is_array())
+    for (const json& name : names)
+      if (name.is_string()) json_.erase(name.get_ref<const std::string&>());
+}
+
+const json* SchedulerConfig::find(const char* field) const {
+  const auto found = json_.find(field);
+  return found == json_.end() ? nullptr : &*found;
+}
+
+bool SchedulerConfig::boolean(const char* field, bool fallback) const {
+  const json* value = find(field);
+  if (!value) return fallback;
+  if (value->is_null()) return false;  // Python's None is false
+  if (!value->is_boolean()) bad_field(field, *value, "true or false");
+  return value->get<bool>();
+}
+
+int64_t SchedulerConfig::integer(const char* field, int64_t fallback, int64_t min, int64_t max) const {
+  const json* value = find(field);
+  if (!value) return fallback;
+  const double number = value->is_number() ? value->get<double>() : std::nan("");
+  if (!(number >= static_cast<double>(min) && number <= static_cast<double>(max)) || number != std::floor(number))
+    bad_field(field, *value, "a whole number from {} to {}", min, max);
+  return static_cast<int64_t>(number);
+}
+
+double SchedulerConfig::number(const char* field, double fallback, double min, double max) const {
+  const json* value = find(field);
+  if (!value) return fallback;
+  const auto number = as_double(*value);
+  if (!number || !(*number >= min && *number <= max)) bad_field(field, *value, "a number from {} to {}", min, max);
+  return *number;
+}
+
+std::optional<double> SchedulerConfig::optional_number(const char* field, double min, double max) const {
+  const json* value = find(field);
+  if (!value || value->is_null()) return std::nullopt;
+  return number(field, 0, min, max);
+}
+
+std::string SchedulerConfig::choice(const char* field, const char* fallback,
+                                    std::initializer_list<const char*> allowed) const {
+  const json* value = find(field);
+  if (!value) return fallback;
+  if (!value->is_string()) bad_field(field, *value, "one of {}", list_of(allowed));
+  const auto& text = value->get_ref<const std::string&>();
+  for (const char* name : allowed)
+    if (text == name) return text;
+  fail(ErrorCode::unsupported, "scheduler_config.json: {}: expected one of {}, found {}", field, list_of(allowed),
+       shown(*value));
+}
+
+std::string SchedulerConfig::optional_choice(const char* field, std::initializer_list<const char*> allowed) const {
+  const json* value = find(field);
+  return !value || value->is_null() ? std::string() : choice(field, "", allowed);
+}
+
+std::vector<float> SchedulerConfig::floats(const char* field, size_t max_size) const {
+  const json* value = find(field);
+  if (!value || value->is_null()) return {};
+  if (!value->is_array() || value->empty() || value->size() > max_size)
+    bad_field(field, *value, "a list of 1 to {} numbers", max_size);
+  std::vector<float> out;
+  out.reserve(value->size());
+  for (const json& item : *value) {
+    const auto number = as_double(item);
+    if (!number || !std::isfinite(*number))
+      fail(ErrorCode::io, "scheduler_config.json: {}[{}]: expected a number, found {}", field, out.size(), shown(item));
+    out.push_back(static_cast<float>(*number));
+  }
+  return out;
+}
+
+}  // namespace easel::sampling

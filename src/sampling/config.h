@@ -1,0 +1,49 @@
+// Reading the fields of a scheduler_config.json, each checked where it is read.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace easel::sampling {
+
+/// Parses the text of a scheduler_config.json. Python writes -Infinity, Infinity and NaN as bare words (as in
+/// lambda_min_clipped), which JSON does not know: they become strings, which SchedulerConfig::number reads.
+/// Throws io, naming `source`, if the text is not a JSON object.
+nlohmann::json parse_scheduler_config(std::string_view text, const std::string& source = "scheduler_config.json");
+
+/// What diffusers' StableDiffusionPipeline changes in the scheduler configuration it is given: steps_offset becomes 1
+/// and clip_sample false. With own_class (no other sampler asked for) that also holds where the class' defaults would
+/// apply; otherwise only for the fields that the file spells out, as X.from_config(pipe.scheduler.config) does.
+nlohmann::json stable_diffusion_config(nlohmann::json config, bool own_class);
+
+/// The fields of a configuration, with defaults. Fields named in _use_default_values count as left out.
+/// Every reader throws io "scheduler_config.json: FIELD: expected …, found …", unsupported for unknown choices.
+class SchedulerConfig {
+ public:
+  /// Throws io if `json` is not an object.
+  explicit SchedulerConfig(nlohmann::json json);
+
+  bool boolean(const char* field, bool fallback) const;
+  int64_t integer(const char* field, int64_t fallback, int64_t min, int64_t max) const;
+  /// Not NaN; infinite only where the limits are.
+  double number(const char* field, double fallback, double min, double max) const;
+  std::optional<double> optional_number(const char* field, double min, double max) const;
+  /// One of `allowed`.
+  std::string choice(const char* field, const char* fallback, std::initializer_list<const char*> allowed) const;
+  /// As choice, but null and left out are "".
+  std::string optional_choice(const char* field, std::initializer_list<const char*> allowed) const;
+  /// Empty where null or left out.
+  std::vector<float> floats(const char* field, size_t max_size) const;
+  void set(const char* field, nlohmann::json value) { json_[field] = std::move(value); }
+
+ private:
+  const nlohmann::json* find(const char* field) const;
+  nlohmann::json json_;
+};
+
+}  // namespace easel::sampling

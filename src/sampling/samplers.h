@@ -1,0 +1,34 @@
+// The samplers, one file each. All follow diffusers' arithmetic: coefficients and samples in float32.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "sampling/config.h"
+#include "sampling/sampler.h"
+
+namespace easel::sampling {
+
+/// Ho et al. 2020, eq. 6 and 7. variance_type: fixed_small, fixed_small_log, fixed_large, fixed_large_log (which the
+/// reference turns into NaN; here exp(½ ln β)), learned, learned_range (Nichol & Dhariwal 2021, eq. 15).
+std::unique_ptr<Sampler> make_ddpm(const SchedulerConfig& config, const SamplerOptions& options);
+/// Song et al. 2020, eq. 12 and 16, with eta from the options.
+std::unique_ptr<Sampler> make_ddim(const SchedulerConfig& config, const SamplerOptions& options);
+/// Liu et al. 2022: Runge-Kutta warm-up and linear multistep (F-PNDM), or with skip_prk_steps multistep alone (PLMS).
+std::unique_ptr<Sampler> make_pndm(const SchedulerConfig& config, const SamplerOptions& options);
+/// Lu et al. 2022 (DPM-Solver, DPM-Solver++), multistep, orders 1 to 3, deterministic and SDE.
+std::unique_ptr<Sampler> make_dpm_solver(const SchedulerConfig& config, const SamplerOptions& options);
+/// Karras et al. 2022, algorithm 1 without churn.
+std::unique_ptr<Sampler> make_euler(const SchedulerConfig& config, const SamplerOptions& options);
+/// Euler steps to a lower noise level, then fresh noise up to the next one (k-diffusion, Crowson 2022).
+std::unique_ptr<Sampler> make_euler_ancestral(const SchedulerConfig& config, const SamplerOptions& options);
+
+/// steps_offset of the configuration.
+int64_t steps_offset_of(const SchedulerConfig& config);
+/// Throws invalid_argument if more steps are asked for than the network was trained with.
+void check_steps(const SamplerOptions& options, int64_t num_train_timesteps);
+/// Throws invalid_argument if an iteration starts from pure noise (ᾱ = 0) but the network predicts that noise, from
+/// which no clean sample follows.
+void check_not_pure_noise(float alpha_bar, bool predicts_epsilon);
+
+}  // namespace easel::sampling
