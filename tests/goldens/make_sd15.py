@@ -82,6 +82,8 @@ MODELS = {
 GAINS = {  # factors that keep random networks calm: small residual branches, unit-size outputs
     "unet": {"conv2.weight": 0.5, "to_out.0.weight": 0.7, "ff.net.2.weight": 0.7, "proj_out.weight": 0.7,
              "to_q.weight": 1.5},
+    # Larger feed-forward branches: tanh-GELU in place of erf then moves the latents by 2.5e-4.
+    "unet_a": {"conv2.weight": 0.5, "ff.net.0.proj.weight": 1.5, "to_q.weight": 1.5},
     "vae": {"conv2.weight": 0.5, "encoder.conv_out.weight": 0.7, "decoder.conv_out.weight": 0.5,
             "decoder.conv_in.weight": 0.4},
     "text": {"q_proj.weight": 1.5, "out_proj.weight": 0.7, "fc2.weight": 0.7},
@@ -105,7 +107,7 @@ def build(name):
         "text": CLIPTextModel(CLIPTextConfig(**text)),
     }
     for kind, module in parts.items():
-        randomize(module, spec["seed"], spec["dtype"], GAINS[kind], spec.get("step"))
+        randomize(module, spec["seed"], spec["dtype"], GAINS.get(f"{kind}_{name}", GAINS[kind]), spec.get("step"))
     return parts
 
 
@@ -257,14 +259,16 @@ CASES = [
     case("ddim_zero_snr_linspace", scheduler=with_class("DDIMScheduler", rescale_betas_zero_snr=True,
                                                         prediction_type="v_prediction",
                                                         timestep_spacing="trailing"), steps=4),
-    case("ddim_sample_prediction", scheduler=with_class("DDIMScheduler", prediction_type="sample"), steps=4),
+    case("ddim_sample_prediction", scheduler=with_class("DDIMScheduler", prediction_type="sample"), steps=4,
+         guidance=2.0),
     case("ddpm_fixed_large", scheduler=with_class("DDPMScheduler", variance_type="fixed_large",
                                                   timestep_spacing="linspace"), steps=4, seed=11),
     case("ddpm_fixed_small_log_cosine", scheduler=with_class(
         "DDPMScheduler", variance_type="fixed_small_log", beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction"), steps=4, seed=11),
     case("ddpm_clip_trailing", scheduler=with_class("DDPMScheduler", clip_sample=True, clip_sample_range=2.0,
-                                                    timestep_spacing="trailing"), steps=4, seed=11),
+                                                    timestep_spacing="trailing"), steps=4, seed=11,
+         guidance=1.5),
     case("euler_karras_leading", scheduler=with_class(EULER, use_karras_sigmas=True,
                                                       timestep_spacing="leading"), steps=5),
     case("euler_exponential", scheduler=with_class(EULER, use_exponential_sigmas=True), steps=5),
@@ -277,7 +281,8 @@ CASES = [
                                                         interpolation_type="log_linear"), steps=5),
     case("euler_ancestral_v_leading", scheduler=with_class("EulerAncestralDiscreteScheduler",
                                                            prediction_type="v_prediction",
-                                                           timestep_spacing="leading"), steps=5, seed=12),
+                                                           timestep_spacing="leading"), steps=5, seed=12,
+         guidance=3.0),
     # The SD2.1-shaped model.
     case("b_ddim_v", model="b", steps=4, width=40, keep=("embeds", "decoded")),
     case("b_long_odd", model="b", prompt=LONG + "!!", steps=3, width=72, height=56, keep=("embeds",)),
