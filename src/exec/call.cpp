@@ -1,0 +1,51 @@
+#include "exec/call.h"
+
+#include "base/fail.h"
+
+namespace easel::exec {
+
+ops::ArgType arg_type(const Tensor& tensor, bool constant) {
+  return {tensor.dtype(), tensor.shape(), tensor.strides(), constant};
+}
+
+std::string rejections(const ops::OpCall& call, ops::Isa usable) {
+  std::string out;
+  for (const ops::Kernel* kernel : ops::kernels_of(call.attrs))
+    out += fmt::format("{}{}: {}", out.empty() ? "" : "; ", kernel->name, ops::rejection(*kernel, call, usable));
+  return out;
+}
+
+Tensor call(device::Context& context, const ops::Attrs& attrs, const std::vector<Tensor>& inputs) {
+  std::vector<ValueType> types;
+  for (const Tensor& input : inputs) types.push_back({input.dtype(), symbolic(input.shape())});
+  const ValueType result = ops::infer(attrs, types);
+  Tensor output = Tensor::empty(result.dtype, evaluate(result.shape, {}));
+
+  const bool weighted =
+      std::holds_alternative<ops::LinearAttrs>(attrs) || std::holds_alternative<ops::Conv2dAttrs>(attrs);
+  ops::OpCall op{attrs, {}, arg_type(output)};
+  for (size_t i = 0; i < inputs.size(); ++i) op.inputs.push_back(arg_type(inputs[i], weighted && i == 1));
+  const ops::Kernel* kernel = ops::choose_kernel(op, context.isa);
+  if (!kernel)
+    fail(ErrorCode::unsupported, "{}: no kernel fits ({})", ops::op_name(attrs), rejections(op, context.isa));
+
+  std::vector<Tensor> packed;
+  std::vector<const void*> pointers;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const ops::PackFormat* format =
+        op.inputs[i].constant && kernel->format ? kernel->format(op, static_cast<int>(i)) : nullptr;
+    if (format) {
+      packed.push_back(Tensor::empty(DType::u8, {format->bytes(op.inputs[i])}));
+      format->pack(op.inputs[i], inputs[i].raw(), packed.back().raw(), *context.pool);
+      pointers.push_back(packed.back().raw());
+    } else {
+      pointers.push_back(inputs[i].raw());
+    }
+  }
+  const int64_t scratch_bytes = kernel->scratch_bytes ? kernel->scratch_bytes(op, context.pool->threads()) : 0;
+  const Tensor scratch = Tensor::empty(DType::u8, {scratch_bytes});
+  kernel->run({op, pointers.data(), output.raw(), scratch.raw(), *context.pool});
+  return output;
+}
+
+}  // namespace easel::exec

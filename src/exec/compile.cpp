@@ -1,0 +1,315 @@
+// From a graph to commands: views, kernel choice, liveness, memory plan, packed weights.
+#include <algorithm>
+#include <map>
+
+#include "base/fail.h"
+#include "exec/call.h"
+#include "exec/memory_plan.h"
+#include "exec/program.h"
+#include "graph/passes/set_precision.h"
+
+namespace easel::exec {
+
+using graph::Graph;
+using graph::NodeId;
+using graph::ValueId;
+
+namespace {
+
+// A value as a window on the memory of another one (its root): what slices and reshapes become instead of copies.
+struct View {
+  ValueId root = graph::kNone;
+  int64_t offset = 0;  // elements
+  Shape strides;
+};
+
+Shape static_shape(const ValueType& type) { return evaluate(type.shape, {}); }
+
+}  // namespace
+
+class Compiler {
+ public:
+  Compiler(WeightStore& weights, const device::ContextPtr& context, const CompileOptions& options)
+      : weights_(weights), options_(options), program_(std::make_shared<Program>()) {
+    program_->context_ = context;
+    program_->runnable_ = !options.plan_only;
+  }
+
+  ProgramPtr run(const Graph& graph) {
+    program_->name_ = graph.name();
+    const Graph sized = set_precision(graph.specialize(options_.bindings), options_.precision);
+    const graph::Bundle bundle = hoist(run_passes(sized, options_.passes, &program_->pass_reports_), options_.hoist);
+    for (const graph::Entry& entry : bundle.entries) add_slots(entry.graph, bundle);
+    for (const graph::Entry& entry : bundle.entries) add_entry(entry);
+    for (const Slot& slot : program_->slots_) program_->summary_.slot_bytes += slot.shape.numel() * size_of(slot.dtype);
+    return program_;
+  }
+
+ private:
+  void add_slots(const Graph& graph, const graph::Bundle& bundle) {
+    const auto add = [&](const std::string& name, const ValueType& type, Slot::Role role) {
+      for (const Slot& slot : program_->slots_)
+        if (slot.name == name) return;
+      if (std::find(bundle.persistent.begin(), bundle.persistent.end(), name) != bundle.persistent.end())
+        role = Slot::Role::persistent;
+      program_->slots_.push_back({name, type.dtype, static_shape(type), role});
+    };
+    for (const ValueId id : graph.inputs()) add(graph.value(id).name, graph.value(id).type, Slot::Role::input);
+    for (const graph::Output& out : graph.outputs()) add(out.name, graph.value(out.value).type, Slot::Role::output);
+  }
+
+  void add_entry(const graph::Entry& entry) {
+    graph_ = &entry.graph;
+    find_views();
+    EntryProgram out;
+    out.rate = entry.rate;
+    for (size_t n = 0; n < graph_->nodes().size(); ++n)
+      if (needs_command(static_cast<NodeId>(n))) out.commands.push_back(make_command(static_cast<NodeId>(n)));
+    plan(out);
+    program_->summary_.arena_bytes = std::max(program_->summary_.arena_bytes, out.arena_bytes);
+    program_->summary_.commands += out.commands.size();
+    program_->entries_.push_back(std::move(out));
+  }
+
+  // ---- views -------------------------------------------------------------------------------------------------------
+
+  View whole(ValueId id) const { return {id, 0, contiguous_strides(static_shape(graph_->value(id).type))}; }
+
+  void find_views() {
+    slot_of_.clear();
+    for (const ValueId id : graph_->inputs()) slot_of_[id] = program_->slot(graph_->value(id).name);
+    output_copies_.clear();
+    // An output is written in place by its node; what cannot be (an input passed through, a value wanted twice) is
+    // copied.
+    for (const graph::Output& out : graph_->outputs()) {
+      const int slot = program_->slot(out.name);
+      if (graph_->value(out.value).producer == graph::kNone || slot_of_.contains(out.value))
+        output_copies_.push_back({out.value, slot});
+      else
+        slot_of_[out.value] = slot;
+    }
+    std::vector<bool> copied(graph_->nodes().size());
+    build_views(copied);
+    // A view is taken only where it costs no reader its best kernel.
+    for (const graph::Node& node : graph_->nodes()) {
+      const ops::OpCall viewed = make_call(node, true), plain = make_call(node, false);
+      if (is_view_op(node) || choose(viewed) == choose(plain)) continue;
+      for (const ValueId input : node.inputs)
+        if (!whole_or_contiguous(input)) copied[static_cast<size_t>(graph_->value(input).producer)] = true;
+    }
+    build_views(copied);
+  }
+
+  bool is_view_op(const graph::Node& node) const {
+    return std::holds_alternative<ops::ReshapeAttrs>(node.attrs) || std::holds_alternative<ops::SliceAttrs>(node.attrs);
+  }
+
+  bool whole_or_contiguous(ValueId id) const {
+    return views_[static_cast<size_t>(id)].strides == contiguous_strides(static_shape(graph_->value(id).type));
+  }
+
+  void build_views(const std::vector<bool>& copied) {
+    const std::vector<std::vector<NodeId>> users = graph_->users();
+    views_.assign(graph_->values().size(), {});
+    for (size_t v = 0; v < views_.size(); ++v) views_[v] = whole(static_cast<ValueId>(v));
+    for (size_t n = 0; n < graph_->nodes().size(); ++n) {
+      const graph::Node& node = graph_->nodes()[n];
+      if (!is_view_op(node) || copied[n] || slot_of_.contains(node.output)) continue;
+      const View& source = views_[static_cast<size_t>(node.inputs[0])];
+      if (graph_->value(source.root).constant) continue;  // constants have no place in the arena
+      if (const auto* slice = std::get_if<ops::SliceAttrs>(&node.attrs)) {
+        const Shape shape = static_shape(graph_->value(node.inputs[0]).type);
+        const int axis = ops::normalize_axis("slice", slice->axis, static_cast<size_t>(shape.rank()));
+        // A reshape needs dense memory, so a slice that one reads stays a copy.
+        const auto& readers = users[static_cast<size_t>(node.output)];
+        if (std::any_of(readers.begin(), readers.end(), [&](NodeId r) { return is_view_op(graph_->node(r)); }))
+          continue;
+        views_[static_cast<size_t>(node.output)] = {source.root, source.offset + slice->begin * source.strides[axis],
+                                                    source.strides};
+      } else if (whole_or_contiguous(node.inputs[0])) {
+        views_[static_cast<size_t>(node.output)] = {source.root, source.offset,
+                                                    contiguous_strides(static_shape(graph_->value(node.output).type))};
+      }
+    }
+  }
+
+  bool needs_command(NodeId id) const {
+    const ValueId output = graph_->node(id).output;
+    return views_[static_cast<size_t>(output)].root == output;
+  }
+
+  // ---- commands ----------------------------------------------------------------------------------------------------
+
+  ops::OpCall make_call(const graph::Node& node, bool with_views) const {
+    ops::OpCall call{node.attrs, {}, {}};
+    for (const ValueId input : node.inputs) {
+      const graph::Value& value = graph_->value(input);
+      const Shape shape = static_shape(value.type);
+      call.inputs.push_back({value.type.dtype, shape,
+                             with_views ? views_[static_cast<size_t>(input)].strides : contiguous_strides(shape),
+                             value.constant != nullptr});
+    }
+    const ValueType& type = graph_->value(node.output).type;
+    call.output = {type.dtype, static_shape(type), contiguous_strides(static_shape(type)), false};
+    return call;
+  }
+
+  const ops::Kernel* choose(const ops::OpCall& call) const {
+    if (!options_.reference_kernels) return ops::choose_kernel(call, program_->context_->isa);
+    const auto kernels = ops::kernels_of(call.attrs);
+    return kernels.empty() || kernels.back()->reject(call) ? nullptr : kernels.back();
+  }
+
+  Location locate(ValueId id) {
+    const View& view = views_[static_cast<size_t>(id)];
+    const graph::Value& root = graph_->value(view.root);
+    Location out;
+    out.offset = view.offset * size_of(root.type.dtype);
+    if (const auto slot = slot_of_.find(view.root); slot != slot_of_.end()) {
+      out.space = Location::Space::slot;
+      out.index = slot->second;
+    } else {
+      out.index = view.root;  // arena; the plan adds the offset
+    }
+    return out;
+  }
+
+  Location constant(const graph::ConstantPtr& constant, const ops::PackFormat* format) {
+    const std::string key = constant->key() + "|" + (format ? format->name : "");
+    if (const auto found = constants_.find(key); found != constants_.end())
+      return {Location::Space::constant, found->second, 0};
+    const int index = static_cast<int>(program_->constants_.size());
+    constants_[key] = index;
+    if (options_.plan_only) {
+      weights_.check(*constant);
+      program_->constants_.push_back(nullptr);
+    } else {
+      program_->constants_.push_back(weights_.get(constant, format));
+    }
+    program_->summary_.parameters += constant->shape().numel();
+    program_->summary_.weight_bytes += weights_.bytes_of(*constant, format);
+    return {Location::Space::constant, index, 0};
+  }
+
+  Command make_command(NodeId id) {
+    const graph::Node& node = graph_->node(id);
+    Command command;
+    command.call = make_call(node, true);
+    command.kernel = choose(command.call);
+    command.scope = node.scope;
+    if (!command.kernel)
+      fail(ErrorCode::unsupported, "{}.{}: no kernel for {} fits ({})", program_->name_, node.scope,
+           ops::op_name(node.attrs), rejections(command.call, program_->context_->isa));
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const graph::Value& value = graph_->value(node.inputs[i]);
+      if (value.constant) {
+        const auto* format =
+            command.kernel->format ? command.kernel->format(command.call, static_cast<int>(i)) : nullptr;
+        command.inputs.push_back(constant(value.constant, format));
+      } else {
+        command.inputs.push_back(locate(node.inputs[i]));
+      }
+    }
+    command.output = locate(node.output);
+    const int threads = program_->context_->pool->threads();
+    command.scratch_bytes = command.kernel->scratch_bytes ? command.kernel->scratch_bytes(command.call, threads) : 0;
+    return command;
+  }
+
+  Command copy_command(ValueId from, int slot) {
+    const ValueType& type = graph_->value(from).type;
+    const Shape shape = static_shape(type);
+    Command command;
+    command.call = {ops::ReshapeAttrs{symbolic(shape)},
+                    {{type.dtype, shape, contiguous_strides(shape), false}},
+                    {type.dtype, shape, contiguous_strides(shape), false}};
+    command.kernel = choose(command.call);
+    command.inputs = {graph_->value(from).constant ? constant(graph_->value(from).constant, nullptr) : locate(from)};
+    command.output = {Location::Space::slot, slot, 0};
+    command.scope = "output";
+    return command;
+  }
+
+  // ---- memory ------------------------------------------------------------------------------------------------------
+
+  // In-place reuse, lifetimes, offsets. Until here an arena location's index is the root value's id.
+  void plan(EntryProgram& entry) {
+    for (const auto& [value, slot] : output_copies_) entry.commands.push_back(copy_command(value, slot));
+    std::map<int, int> last_use;
+    for (size_t c = 0; c < entry.commands.size(); ++c)
+      for (const Location& input : entry.commands[c].inputs)
+        if (input.space == Location::Space::arena) last_use[input.index] = static_cast<int>(c);
+
+    std::vector<Lifetime> buffers;
+    std::map<int, size_t> buffer_of;  // root value → buffer
+    std::vector<size_t> scratch(entry.commands.size());
+    for (size_t c = 0; c < entry.commands.size(); ++c) {
+      Command& command = entry.commands[c];
+      const int now = static_cast<int>(c);
+      if (command.output.space == Location::Space::arena) {
+        const int root = command.output.index;
+        const int last = last_use.contains(root) ? last_use[root] : now;
+        const int reused = in_place_input(command, now, last_use);
+        if (reused >= 0) {
+          const size_t buffer = buffer_of[command.inputs[static_cast<size_t>(reused)].index];
+          buffer_of[root] = buffer;
+          buffers[buffer].last = last;
+        } else {
+          buffer_of[root] = buffers.size();
+          buffers.push_back({command.call.output.shape.numel() * size_of(command.call.output.dtype), now, last});
+        }
+      }
+      scratch[c] = buffers.size();
+      if (command.scratch_bytes > 0) buffers.push_back({command.scratch_bytes, now, now});
+    }
+    const MemoryPlan plan = plan_memory(buffers);
+    for (size_t c = 0; c < entry.commands.size(); ++c) {
+      Command& command = entry.commands[c];
+      if (command.scratch_bytes > 0) command.scratch_offset = plan.offsets[scratch[c]];
+      for (Location& input : command.inputs)
+        if (input.space == Location::Space::arena) input.offset += plan.offsets[buffer_of.at(input.index)];
+      if (command.output.space == Location::Space::arena)
+        command.output.offset += plan.offsets[buffer_of.at(command.output.index)];
+    }
+    entry.arena_bytes = plan.bytes;
+  }
+
+  int in_place_input(const Command& command, int now, const std::map<int, int>& last_use) const {
+    for (size_t i = 0; i < command.inputs.size(); ++i) {
+      const ops::ArgType& type = command.call.inputs[i];
+      const Location& input = command.inputs[i];
+      if (!(command.kernel->in_place >> i & 1u) || input.space != Location::Space::arena) continue;
+      if (last_use.at(input.index) != now || input.offset != 0) continue;
+      const graph::Value& root = graph_->value(input.index);
+      if (type.dtype == command.call.output.dtype && type.shape == command.call.output.shape && type.contiguous() &&
+          static_shape(root.type).numel() == type.shape.numel() && used_once(command, i))
+        return static_cast<int>(i);
+    }
+    return -1;
+  }
+
+  // add(x, x) reads one buffer twice; writing over it is still fine element-wise, but not in general.
+  bool used_once(const Command& command, size_t index) const {
+    for (size_t i = 0; i < command.inputs.size(); ++i)
+      if (i != index && command.inputs[i].space == Location::Space::arena &&
+          command.inputs[i].index == command.inputs[index].index)
+        return false;
+    return true;
+  }
+
+  WeightStore& weights_;
+  const CompileOptions& options_;
+  std::shared_ptr<Program> program_;
+  const Graph* graph_ = nullptr;
+  std::vector<View> views_;
+  std::map<ValueId, int> slot_of_;
+  std::vector<std::pair<ValueId, int>> output_copies_;
+  std::map<std::string, int> constants_;
+};
+
+ProgramPtr compile(const Graph& graph, WeightStore& weights, const device::ContextPtr& context,
+                   const CompileOptions& options) {
+  return Compiler(weights, context, options).run(graph);
+}
+
+}  // namespace easel::exec

@@ -1,0 +1,67 @@
+// Where constants come from, and the one packed copy of each.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include <easel/tensor.h>
+
+#include "device/context.h"
+#include "device/memory.h"
+#include "graph/constant.h"
+#include "ops/kernel.h"
+
+namespace easel::exec {
+
+/// The tensors of a model by their published names: the pristine copy, usually a memory-mapped file.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  /// Row-major values in any floating dtype. Throws io if there is no such tensor, naming file and tensor.
+  virtual Tensor load(const std::string& name) const = 0;
+  /// The values are not needed for a while: memory that holds file pages may go.
+  virtual void release(const std::string& name) const {}
+  /// For messages: the file or folder.
+  virtual std::string description() const = 0;
+};
+
+/// Bytes a kernel reads: packed, or row-major.
+struct PackedWeight {
+  const void* data = nullptr;
+  int64_t bytes = 0;      ///< memory of its own; 0 where it points into the file mapping
+  Tensor tensor;          ///< owner of small or unpacked values
+  device::Buffer buffer;  ///< owner of packed values
+};
+using PackedWeightPtr = std::shared_ptr<const PackedWeight>;
+
+/// Evaluates constant expressions and keeps one packed copy per (constant, format), shared by all programs of a model.
+/// Thread-safe.
+class WeightStore {
+ public:
+  WeightStore(std::shared_ptr<const WeightSource> source, device::ContextPtr context);
+
+  /// Throws io or shape_mismatch if a weight below `constant` is missing or has another shape. Reads no values.
+  void check(const graph::Constant& constant) const;
+  /// Row-major values. Throws as check() does.
+  Tensor evaluate(const graph::Constant& constant) const;
+  /// format nullptr: row-major. The result stays valid as long as it is held.
+  PackedWeightPtr get(const graph::ConstantPtr& constant, const ops::PackFormat* format);
+  /// What get() would add to memory, in bytes, without reading anything.
+  int64_t bytes_of(const graph::Constant& constant, const ops::PackFormat* format) const;
+  /// Forgets all copies; programs that still hold some keep theirs.
+  void drop();
+  int64_t packed_bytes() const;
+
+ private:
+  Tensor load(const graph::Constant& weight) const;
+  void release_sources(const graph::Constant& constant) const;
+
+  std::shared_ptr<const WeightSource> source_;
+  device::ContextPtr context_;
+  mutable std::mutex mutex_;
+  std::map<std::string, PackedWeightPtr> packed_;
+};
+
+}  // namespace easel::exec

@@ -1,0 +1,107 @@
+#include "graph/constant.h"
+
+#include <cstring>
+
+#include "base/fail.h"
+
+namespace easel::graph {
+
+namespace {
+
+// FNV-1a over the bytes: literals are few and small, and equal bytes should share one packed copy.
+uint64_t hash_bytes(const Tensor& tensor) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (int64_t i = 0, n = tensor.bytes(); i < n; ++i)
+    hash = (hash ^ static_cast<uint64_t>(tensor.raw()[i])) * 0x100000001b3u;
+  return hash;
+}
+
+}  // namespace
+
+std::shared_ptr<Constant> Constant::make(Kind kind, std::vector<ConstantPtr> operands) {
+  std::shared_ptr<Constant> out(new Constant);
+  out->kind_ = kind;
+  if (!operands.empty()) {
+    out->dtype_ = operands.front()->dtype();
+    out->shape_ = operands.front()->shape();
+  }
+  out->operands_ = std::move(operands);
+  return out;
+}
+
+ConstantPtr Constant::weight(const std::string& name, const Shape& shape) {
+  auto out = make(Kind::weight, {});
+  out->shape_ = shape;
+  out->key_ = out->name_ = name;
+  return out;
+}
+
+ConstantPtr Constant::literal(const Tensor& values) {
+  auto out = make(Kind::literal, {});
+  out->values_ = values.contiguous() ? values : values.clone();
+  out->dtype_ = values.dtype();
+  out->shape_ = values.shape();
+  out->key_ =
+      fmt::format("literal({} {} {:016x})", to_string(values.dtype()), values.shape().str(), hash_bytes(values));
+  return out;
+}
+
+ConstantPtr Constant::cast(ConstantPtr x, DType dtype) {
+  if (x->dtype() == dtype) return x;
+  auto out = make(Kind::cast, {x});
+  out->dtype_ = dtype;
+  out->key_ = fmt::format("{}({})", to_string(dtype), x->key());
+  return out;
+}
+
+ConstantPtr Constant::reshape(ConstantPtr x, const Shape& shape) {
+  if (x->shape() == shape) return x;
+  if (x->shape().numel() != shape.numel())
+    fail(ErrorCode::shape_mismatch, "constant {}: {} cannot become {}", x->key(), x->shape().str(), shape.str());
+  auto out = make(Kind::reshape, {x});
+  out->shape_ = shape;
+  out->key_ = fmt::format("reshape({}, {})", shape.str(), x->key());
+  return out;
+}
+
+ConstantPtr Constant::permute(ConstantPtr x, const std::vector<int>& order) {
+  auto out = make(Kind::permute, {x});
+  for (size_t i = 0; i < order.size(); ++i) out->shape_[static_cast<int>(i)] = x->shape()[order[i]];
+  out->order_ = order;
+  out->key_ = fmt::format("permute([{}], {})", fmt::join(order, ", "), x->key());
+  return out;
+}
+
+ConstantPtr Constant::slice(ConstantPtr x, int axis, int64_t begin, int64_t length) {
+  if (begin == 0 && length == x->shape()[axis]) return x;
+  auto out = make(Kind::slice, {x});
+  out->axis_ = axis < 0 ? axis + x->shape().rank() : axis;
+  out->begin_ = begin;
+  out->shape_[axis] = length;
+  out->key_ = fmt::format("slice({}, {}, {}, {})", out->axis_, begin, length, x->key());
+  return out;
+}
+
+ConstantPtr Constant::concat(std::vector<ConstantPtr> parts, int axis) {
+  if (parts.size() == 1) return parts[0];
+  auto out = make(Kind::concat, std::move(parts));
+  out->axis_ = axis < 0 ? axis + out->shape_.rank() : axis;
+  out->shape_[axis] = 0;
+  out->key_ = fmt::format("concat({}", out->axis_);
+  for (const ConstantPtr& part : out->operands_) {
+    out->shape_[axis] += part->shape()[axis];
+    out->key_ += ", " + part->key();
+  }
+  out->key_ += ")";
+  return out;
+}
+
+ConstantPtr Constant::scale(ConstantPtr x, double factor) {
+  if (factor == 1) return x;
+  auto out = make(Kind::scale, {x});
+  out->factor_ = factor;
+  out->key_ = fmt::format("scale({:a}, {})", factor, x->key());
+  return out;
+}
+
+}  // namespace easel::graph

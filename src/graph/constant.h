@@ -1,0 +1,67 @@
+// Constants are expressions over named source weights: passes rewrite expressions, never bytes.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <easel/tensor.h>
+
+namespace easel::graph {
+
+class Constant;
+using ConstantPtr = std::shared_ptr<const Constant>;
+
+/// An immutable expression. Two expressions with the same key have the same value, so packed copies are shared by key.
+class Constant {
+ public:
+  enum class Kind { weight, literal, cast, reshape, permute, slice, concat, scale };
+
+  /// A tensor of the model's files, by its published name and expected shape; converted to f32 where stored otherwise.
+  static ConstantPtr weight(const std::string& name, const Shape& shape);
+  /// Values made by the builder itself. The tensor is kept.
+  static ConstantPtr literal(const Tensor& values);
+  static ConstantPtr cast(ConstantPtr x, DType dtype);
+  static ConstantPtr reshape(ConstantPtr x, const Shape& shape);
+  static ConstantPtr permute(ConstantPtr x, const std::vector<int>& order);
+  static ConstantPtr slice(ConstantPtr x, int axis, int64_t begin, int64_t length);
+  static ConstantPtr concat(std::vector<ConstantPtr> parts, int axis);
+  static ConstantPtr scale(ConstantPtr x, double factor);
+
+  Kind kind() const { return kind_; }
+  DType dtype() const { return dtype_; }
+  const Shape& shape() const { return shape_; }
+  /// Canonical text: "concat(0, a.to_q.weight, a.to_k.weight)".
+  const std::string& key() const { return key_; }
+  const std::vector<ConstantPtr>& operands() const { return operands_; }
+  const std::string& weight_name() const { return name_; }
+  const Tensor& values() const { return values_; }
+  int axis() const { return axis_; }
+  int64_t begin() const { return begin_; }
+  double factor() const { return factor_; }
+  const std::vector<int>& order() const { return order_; }
+
+  /// Calls visit(name) for every source weight below.
+  template <typename Visit>
+  void each_weight(Visit&& visit) const {
+    if (kind_ == Kind::weight) visit(name_);
+    for (const ConstantPtr& operand : operands_) operand->each_weight(visit);
+  }
+
+ private:
+  Constant() = default;
+  static std::shared_ptr<Constant> make(Kind kind, std::vector<ConstantPtr> operands);
+
+  Kind kind_ = Kind::weight;
+  DType dtype_ = DType::f32;
+  Shape shape_;
+  std::string key_, name_;
+  std::vector<ConstantPtr> operands_;
+  Tensor values_;
+  int axis_ = 0;
+  int64_t begin_ = 0;
+  double factor_ = 1;
+  std::vector<int> order_;
+};
+
+}  // namespace easel::graph
