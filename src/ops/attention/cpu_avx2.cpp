@@ -1,0 +1,3 @@
+#include "ops/isa.h"
+// After the macros that the body needs.
+#include "ops/attention/cpu.inl"

@@ -1,0 +1,155 @@
+// The vector type of this unit's instruction set and the few operations that attention and matmul are made of.
+// `Vec` holds kLanes floats. In bf16 units a float of the packed operands stands for a pair of bf16 numbers (the lower
+// index in the lower half), so that loads, broadcasts and layouts are the same and only dot() differs.
+#pragma once
+
+#include <cstdint>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace easel::ops {
+namespace {
+
+#if defined(__AVX512F__)
+
+using Vec = __m512;
+constexpr int kLanes = 16;
+/// Unmasked intrinsics make GCC 12 warn about undefined values in its own header (its bug 105593).
+constexpr __mmask16 kAll = 0xffff;
+inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
+inline void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+inline Vec broadcast(float x) { return _mm512_set1_ps(x); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+/// The larger; b where either is NaN.
+inline Vec max(Vec a, Vec b) { return _mm512_maskz_max_ps(kAll, a, b); }
+
+#elif defined(__AVX2__)
+
+using Vec = __m256;
+constexpr int kLanes = 8;
+inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
+inline void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+inline Vec broadcast(float x) { return _mm256_set1_ps(x); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+
+#else
+
+typedef float Vec __attribute__((vector_size(16)));
+constexpr int kLanes = 4;
+typedef float UnalignedVec __attribute__((vector_size(16), aligned(4), may_alias));
+inline Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
+inline void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+inline Vec broadcast(float x) { return Vec{x, x, x, x}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
+
+#endif
+
+/// How exactly exp2() works.
+enum class Exp {
+  rough,  ///< relative error 7.5e-5, ample before rounding to bf16
+  fine,   ///< 1.5e-7
+  exact,  ///< 7e-8 and 2^0 = 1, for factors that are multiplied many times over
+};
+
+/// 2^x. 0 below the normal range, NaN for NaN; x must not be above 127.
+template <Exp kExp>
+inline Vec exp2(Vec x) {
+#if defined(__AVX512F__)
+  // vreduceps gives x - floor(x), and 0 for -inf; vscalefps multiplies by 2^floor(x): no range checks are needed.
+  const Vec f = _mm512_maskz_reduce_ps(kAll, x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+#else
+  x = max(broadcast(-150.0f), x);
+#if defined(__AVX2__)
+  const Vec whole = _mm256_floor_ps(x);
+#else
+  // Adding 1.5·2^23 rounds to a whole number (to nearest; hence f may be negative, which the polynomial bears).
+  const Vec magic = broadcast(12582912.0f);
+  const Vec whole = (x - broadcast(0.5f)) + magic - magic;
+#endif
+  const Vec f = x - whole;
+#endif
+  // Minimax polynomials of 2^f on [0, 1).
+  Vec p;
+  if constexpr (kExp == Exp::rough) {
+    p = fma(broadcast(0.0780245215f), f, broadcast(0.226067156f));
+    p = fma(p, f, broadcast(0.695833564f));
+    p = fma(p, f, broadcast(0.999925196f));
+  } else if constexpr (kExp == Exp::fine) {
+    p = fma(broadcast(0.00187757669f), f, broadcast(0.00898933969f));
+    p = fma(p, f, broadcast(0.0558263175f));
+    p = fma(p, f, broadcast(0.240153611f));
+    p = fma(p, f, broadcast(0.693153083f));
+    p = fma(p, f, broadcast(0.99999994f));
+  } else {
+    p = fma(broadcast(0.000217022549f), f, broadcast(0.00124396873f));
+    p = fma(p, f, broadcast(0.00967884064f));
+    p = fma(p, f, broadcast(0.0554833412f));
+    p = fma(p, f, broadcast(0.24022983f));
+    p = fma(p, f, broadcast(0.693147004f));
+    p = fma(p, f, broadcast(1.0f));
+  }
+#if defined(__AVX512F__)
+  return _mm512_maskz_scalef_ps(kAll, p, x);
+#else
+  // 2^whole is made in the exponent bits; below 2^-126 the result is cut to zero, but a NaN must stay.
+  typedef int32_t Bits __attribute__((vector_size(kLanes * 4)));
+  const Vec low = broadcast(-126.0f);
+  const Vec safe = max(low, whole);
+  const Bits exponent = (__builtin_convertvector(safe, Bits) + 127) << 23;
+  const Bits kept = ~(Bits)(whole < low);
+  return (Vec)((Bits)(p * (Vec)exponent) & kept);
+#endif
+}
+
+#if defined(__AVX512BF16__)
+
+/// acc + a.low·b.low + a.high·b.high, lane by lane.
+inline Vec dot(Vec acc, Vec a, Vec b) { return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b); }
+
+/// Rounds to bf16 pairs: lane i = (low[i], high[i]).
+inline Vec pair(Vec low, Vec high) {
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return (Vec)_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+
+#else
+
+inline Vec dot(Vec acc, Vec a, Vec b) { return fma(a, b, acc); }
+
+#endif
+
+/// target[c·target_stride + r] = source[r·source_stride + c]
+inline void transpose(const float* source, int64_t source_stride, int64_t rows, int64_t columns, float* target,
+                      int64_t target_stride) {
+  typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    const float* in = source + r * source_stride;
+    float* out = target + r;
+    int64_t c = 0;
+    for (; c + 4 <= columns; c += 4, in += 4, out += 4 * target_stride) {
+      const Four a = *reinterpret_cast<const Four*>(in), b = *reinterpret_cast<const Four*>(in + source_stride),
+                 d = *reinterpret_cast<const Four*>(in + 2 * source_stride),
+                 e = *reinterpret_cast<const Four*>(in + 3 * source_stride);
+      const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+                 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+      const Four de_low = __builtin_shufflevector(d, e, 0, 4, 1, 5),
+                 de_high = __builtin_shufflevector(d, e, 2, 6, 3, 7);
+      *reinterpret_cast<Four*>(out) = __builtin_shufflevector(ab_low, de_low, 0, 1, 4, 5);
+      *reinterpret_cast<Four*>(out + target_stride) = __builtin_shufflevector(ab_low, de_low, 2, 3, 6, 7);
+      *reinterpret_cast<Four*>(out + 2 * target_stride) = __builtin_shufflevector(ab_high, de_high, 0, 1, 4, 5);
+      *reinterpret_cast<Four*>(out + 3 * target_stride) = __builtin_shufflevector(ab_high, de_high, 2, 3, 6, 7);
+    }
+    for (; c < columns; ++c, ++in, out += target_stride)
+      for (int i = 0; i < 4; ++i) out[i] = in[i * source_stride];
+  }
+  for (; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) target[c * target_stride + r] = source[r * source_stride + c];
+}
+
+}  // namespace
+}  // namespace easel::ops
