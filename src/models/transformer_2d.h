@@ -1,0 +1,20 @@
+// The spatial transformer of the UNet: pixels attend to each other and to the text.
+#pragma once
+
+#include "nn/layers.h"
+
+namespace easel::models {
+
+struct Transformer2DConfig {
+  int heads = 8;
+  int layers = 1;
+  int groups = 32;
+  bool use_linear_projection = false;
+  bool only_cross_attention = false;  ///< the first attention of a block looks at the text as well
+};
+
+/// x: [B, H, W, C]; context: [B, T, D] → [B, H, W, C].
+/// Rombach et al. 2022, section 3.3 (diffusers' Transformer2DModel with BasicTransformerBlock).
+nn::Var transformer_2d(const nn::Scope& s, const nn::Var& x, const nn::Var& context, const Transformer2DConfig& config);
+
+}  // namespace easel::models

@@ -1,0 +1,185 @@
+#include "models/unet_2d_condition.h"
+
+#include "base/fail.h"
+#include "models/resnet_block.h"
+#include "models/transformer_2d.h"
+#include "nn/layers.h"
+
+namespace easel::models {
+
+using graph::Rate;
+using nn::Scope;
+using nn::Var;
+
+namespace {
+
+class UNet {
+ public:
+  UNet(graph::Graph& graph, const UNet2DConditionConfig& config) : graph_(graph), config_(config), model_(graph) {}
+
+  void build() {
+    const Dim batch = Dim::symbol("batch");
+    Var sample = input("sample", {batch, config_.in_channels, Dim::symbol("height"), Dim::symbol("width")}, Rate::step);
+    context_ =
+        input("encoder_hidden_states", {batch, Dim::symbol("tokens"), config_.cross_attention_dim}, Rate::request);
+    if (config_.center_input_sample) sample = sample * 2.0 - nn::scalar(graph_, 1.0);
+    temb_ = time_embedding();  // [B, 4*channels]
+
+    Var x = to_channels_last(sample);  // [B, H, W, in]
+    x = conv2d(model_ / "conv_in", x, config_.levels.front().channels, config_.conv_in_kernel, 1,
+               nn::Padding::same((config_.conv_in_kernel - 1) / 2));
+    skips_ = {x};
+    for (size_t i = 0; i < config_.levels.size(); ++i) x = down_block(i, x);
+    if (config_.mid_block) x = mid_block(x);
+    for (size_t i = 0; i < config_.levels.size(); ++i) x = up_block(i, x);
+    x = activation(group_norm(model_ / "conv_norm_out", x, config_.norm_num_groups, config_.norm_eps), config_.act_fn);
+    x = conv2d(model_ / "conv_out", x, config_.out_channels, config_.conv_out_kernel, 1,
+               nn::Padding::same((config_.conv_out_kernel - 1) / 2));
+    graph_.output("noise_pred", to_channels_first(x).id());  // [B, out, H, W]
+  }
+
+ private:
+  Var input(const char* name, const SymShape& shape, Rate rate, DType dtype = DType::f32) {
+    return {graph_, graph_.input(name, {dtype, shape}, rate)};
+  }
+
+  // ---- embeddings --------------------------------------------------------------------------------------------------
+
+  Var sinusoid(const Var& t, int64_t dim) const {
+    ops::TimestepEmbeddingAttrs attrs;
+    attrs.dim = static_cast<int>(dim);
+    attrs.flip_sin_to_cos = config_.flip_sin_to_cos;
+    attrs.downscale_freq_shift = config_.freq_shift;
+    return timestep_embedding(t, attrs);
+  }
+
+  int64_t time_dim() const { return 4 * config_.levels.front().channels; }
+
+  // linear_2(silu(linear_1(x))): [B, D] → [B, time_dim]
+  Var embedding_mlp(const char* name, const Var& x) const {
+    const Scope s = model_ / name;
+    return linear(s / "linear_2", activation(linear(s / "linear_1", x, time_dim()), config_.act_fn), time_dim());
+  }
+
+  Var time_embedding() {
+    const Var timestep = input("timestep", {Dim::symbol("batch")}, Rate::schedule);
+    Var emb = embedding_mlp("time_embedding", sinusoid(timestep, config_.levels.front().channels));
+    if (config_.class_embed_type != ClassEmbedding::none) emb = emb + class_embedding();
+    if (config_.addition_embed_type == AddedEmbedding::text_time) emb = emb + added_embedding();
+    return emb;
+  }
+
+  Var class_embedding() {
+    const Dim batch = Dim::symbol("batch");
+    switch (config_.class_embed_type) {
+      case ClassEmbedding::table:
+        return embedding(model_ / "class_embedding", input("class_labels", {batch}, Rate::request, DType::i32),
+                         config_.num_class_embeds, time_dim());
+      case ClassEmbedding::timestep:
+        return embedding_mlp("class_embedding",
+                             sinusoid(input("class_labels", {batch}, Rate::request), config_.levels.front().channels));
+      case ClassEmbedding::projection:
+        return embedding_mlp("class_embedding", input("class_labels", {batch, class_input()}, Rate::request));
+      case ClassEmbedding::simple_projection:
+        return linear(model_ / "class_embedding", input("class_labels", {batch, class_input()}, Rate::request),
+                      time_dim());
+      case ClassEmbedding::identity: return input("class_labels", {batch, time_dim()}, Rate::request);
+      case ClassEmbedding::none: break;
+    }
+    fail(ErrorCode::internal, "unet: no class embedding is configured");
+  }
+
+  int64_t class_input() const {
+    if (config_.projection_class_embeddings_input_dim <= 0)
+      fail(ErrorCode::invalid_argument, "unet: expected a positive projection_class_embeddings_input_dim");
+    return config_.projection_class_embeddings_input_dim;
+  }
+
+  // SDXL: pooled text and sinusoids of sizes and crops, side by side.
+  Var added_embedding() {
+    const Dim batch = Dim::symbol("batch");
+    const int64_t ids =
+        (config_.projection_class_embeddings_input_dim - config_.pooled_dim) / config_.addition_time_embed_dim;
+    const Var text = input("text_embeds", {batch, config_.pooled_dim}, Rate::request);
+    const Var time_ids = input("time_ids", {batch, ids}, Rate::request);
+    const Var time = sinusoid(reshape(time_ids, {batch * ids}), config_.addition_time_embed_dim);
+    return embedding_mlp("add_embedding",
+                         concat({text, reshape(time, {batch, ids * config_.addition_time_embed_dim})}));
+  }
+
+  // ---- blocks ------------------------------------------------------------------------------------------------------
+
+  Var resnet(const Scope& s, const Var& x, int64_t out, double scale_factor = 1) const {
+    return resnet_block(
+        s, x, &temb_, out,
+        {config_.norm_num_groups, config_.norm_eps, config_.act_fn, config_.time_scale_shift, scale_factor});
+  }
+
+  Var transformer(const Scope& s, const Var& x, int heads, int layers, bool only_cross = false) const {
+    return transformer_2d(s, x, context_,
+                          {heads, layers, config_.norm_num_groups, config_.use_linear_projection, only_cross});
+  }
+
+  Var down_block(size_t i, Var x) {
+    const UNetLevel& level = config_.levels[i];
+    const Scope s = model_ / "down_blocks" / i;
+    for (int j = 0; j < level.layers; ++j) {
+      const auto index = static_cast<size_t>(j);
+      x = resnet(s / "resnets" / index, x, level.channels);
+      if (level.attention_down && level.attention_layers)
+        x = transformer(s / "attentions" / index, x, level.heads, level.attention_layers, level.only_cross_attention);
+      skips_.push_back(x);  // [B, H/2^i, W/2^i, C]
+    }
+    if (i + 1 < config_.levels.size()) {
+      const int pad = config_.downsample_padding;
+      // Padding 0 stands for the asymmetric form: one row below and one column to the right.
+      const nn::Padding padding = pad == 0 ? nn::Padding{.bottom = 1, .right = 1} : nn::Padding::same(pad);
+      x = conv2d(s / "downsamplers" / "0" / "conv", x, level.channels, 3, /*stride=*/2, padding);
+      skips_.push_back(x);
+    }
+    return x;
+  }
+
+  Var mid_block(Var x) const {
+    const Scope s = model_ / "mid_block";
+    const int64_t channels = x.channels();
+    x = resnet(s / "resnets" / "0", x, channels, config_.mid_block_scale_factor);
+    if (config_.mid_attention_layers)
+      x = transformer(s / "attentions" / "0", x, config_.mid_heads, config_.mid_attention_layers);
+    return resnet(s / "resnets" / "1", x, channels, config_.mid_block_scale_factor);
+  }
+
+  Var up_block(size_t i, Var x) {
+    const size_t level_index = config_.levels.size() - 1 - i;
+    const UNetLevel& level = config_.levels[level_index];
+    const Scope s = model_ / "up_blocks" / i;
+    for (int j = 0; j < level.layers + 1; ++j) {
+      const auto index = static_cast<size_t>(j);
+      x = concat({x, skips_.back()});  // [B, H, W, C + skip]
+      skips_.pop_back();
+      x = resnet(s / "resnets" / index, x, level.channels);
+      if (level.attention_up && level.attention_layers)
+        x = transformer(s / "attentions" / index, x, level.heads, level.attention_layers, level.only_cross_attention);
+    }
+    // Back to the size of the skips of the next level, which need not be twice this one.
+    if (level_index > 0) x = upsample(s / "upsamplers" / "0", x, skips_.back().dim(1), skips_.back().dim(2));
+    return x;
+  }
+
+  graph::Graph& graph_;
+  const UNet2DConditionConfig& config_;
+  Scope model_;
+  Var context_, temb_;
+  std::vector<Var> skips_;
+};
+
+}  // namespace
+
+graph::Graph unet_2d_condition(const UNet2DConditionConfig& config) {
+  if (config.levels.empty()) fail(ErrorCode::invalid_argument, "unet: expected at least one level");
+  graph::Graph graph("unet");
+  UNet(graph, config).build();
+  return graph;
+}
+
+}  // namespace easel::models

@@ -1,0 +1,63 @@
+// The denoising UNet of the Stable Diffusion family.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+#include "nn/var.h"
+
+namespace easel::models {
+
+/// What one resolution level is made of.
+struct UNetLevel {
+  int64_t channels = 320;
+  int layers = 2;            ///< residual blocks on the way down; one more on the way up
+  int attention_layers = 0;  ///< transformer blocks after each residual block; 0: none
+  int heads = 8;
+  bool only_cross_attention = false;
+  bool attention_down = true, attention_up = true;  ///< CrossAttn… or plain block on either way
+};
+
+enum class ClassEmbedding { none, table, timestep, projection, simple_projection, identity };
+enum class AddedEmbedding { none, text_time };
+
+/// As in config.json of a UNet2DConditionModel, level by level.
+struct UNet2DConditionConfig {
+  int64_t in_channels = 4;
+  int64_t out_channels = 4;
+  int64_t cross_attention_dim = 768;
+  std::vector<UNetLevel> levels;
+  bool mid_block = true;
+  int mid_attention_layers = 1;
+  int mid_heads = 8;
+  bool use_linear_projection = false;
+  int norm_num_groups = 32;
+  double norm_eps = 1e-5;
+  nn::Activation act_fn = nn::Activation::silu;
+  bool flip_sin_to_cos = true;
+  double freq_shift = 0;
+  int downsample_padding = 1;
+  double mid_block_scale_factor = 1;
+  bool time_scale_shift = false;
+  bool center_input_sample = false;
+  int conv_in_kernel = 3, conv_out_kernel = 3;
+  ClassEmbedding class_embed_type = ClassEmbedding::none;
+  int64_t num_class_embeds = 0;
+  int64_t projection_class_embeddings_input_dim = 0;
+  AddedEmbedding addition_embed_type = AddedEmbedding::none;
+  int addition_time_embed_dim = 256;
+  int64_t pooled_dim = 0;  ///< width of text_embeds with text_time
+};
+
+/// Inputs (symbols batch, height, width in latents, tokens):
+///   sample [B, in, H, W] f32 (step), timestep [B] f32 in training steps (schedule),
+///   encoder_hidden_states [B, T, cross_attention_dim] f32 (request),
+///   class_labels where the model is class-conditional: [B] i32 for a table, [B] f32 timesteps, or [B, D] f32
+///   (request), text_embeds [B, pooled_dim] and time_ids [B, n] f32 with added embeddings (request).
+/// Output: noise_pred [B, out, H, W] f32. Any H and W: uneven sizes are rounded up on the way down.
+/// Throws invalid_argument for a configuration that does not fit together.
+/// Ronneberger et al. 2015; Rombach et al. 2022 (diffusers' UNet2DConditionModel).
+graph::Graph unet_2d_condition(const UNet2DConditionConfig& config);
+
+}  // namespace easel::models
