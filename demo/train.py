@@ -1,0 +1,558 @@
+#!/usr/bin/env python3
+"""Trains the demo model: a small, complete Stable Diffusion, on a CPU.
+
+Five stages, each of which leaves its result in the run folder (--out) and is
+skipped or resumed when that is already there:
+
+    pool      draw the training pictures (demo/scenes.py)
+    vae       the f8 autoencoder, on random crops, then on whole pictures
+    latents   scale the autoencoder's latents to unit variance, encode the pool once
+    unet      UNet and text encoder together, on latents and fresh captions
+
+    export    write the diffusers folder in fp16
+
+The tokenizer of the model folder is made by demo/vocabulary.py; the unet stage
+makes it when it is missing.
+Everything is seeded; a stage ends after a number of steps, or with --*-minutes after a time, and its
+learning rate follows whichever of the two was asked for.  A run that was
+stopped goes on from its last checkpoint when the same command is given again.
+
+    python demo/train.py --out runs/demo --stage all
+    python demo/train.py --out runs/demo --stage export --model demo/model
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import scenes
+import vocabulary
+from muon import Muon, split
+
+POOL_SIZE = 20000
+POOL_CHUNK = 500
+
+VAE_CONFIG = dict(
+    in_channels=3, out_channels=3, latent_channels=4, sample_size=scenes.SIZE,
+    down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+    block_out_channels=(32, 64, 96, 128), layers_per_block=1, norm_num_groups=16,
+)
+VAE_LR, VAE_LR_END = 5e-3, 3e-5
+VAE_BATCH, VAE_CROP = 8, 64
+VAE_WHOLE_FROM = 0.85        # the last part of training sees whole pictures
+VAE_WHOLE_BATCH = 3
+VAE_KL = 3e-4                # per latent number, against a loss of per-pixel means
+VAE_EDGES = 0.5              # weight of the error of the picture's gradients
+VAE_LOGVAR = -6.0            # where the posterior's log variance starts
+
+TEXT_CONFIG = dict(
+    vocab_size=vocabulary.VOCABULARY_SIZE, hidden_size=128, intermediate_size=512, num_hidden_layers=3,
+    num_attention_heads=4, max_position_embeddings=vocabulary.MAX_LENGTH, projection_dim=128, hidden_act="quick_gelu",
+    bos_token_id=vocabulary.VOCABULARY_SIZE - 2, eos_token_id=vocabulary.VOCABULARY_SIZE - 1,
+    pad_token_id=vocabulary.VOCABULARY_SIZE - 1,
+)
+# Attention only from 8x8 down: at 16x16 it costs half the training time.
+UNET_CONFIG = dict(
+    sample_size=16, in_channels=4, out_channels=4, block_out_channels=(96, 160), layers_per_block=1,
+    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), mid_block_type="UNetMidBlock2DCrossAttn",
+    up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=128, attention_head_dim=4,
+)
+SCHEDULER_CONFIG = dict(
+    num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
+    prediction_type="v_prediction", algorithm_type="dpmsolver++", solver_order=2, solver_type="midpoint",
+    timestep_spacing="linspace",
+)
+SCALING_FACTOR = 0.18215     # the usual one; the latents stage makes it fit
+UNET_LR, UNET_LR_END = 7e-4, 1e-5
+UNET_BATCH = 32
+UNET_WARMUP = 300
+EMPTY_CAPTIONS = 0.10        # share of empty captions, for guidance
+MIN_SNR = 5.0                # loss weights stop growing at this signal-to-noise ratio
+
+SAMPLE_SECONDS = 480
+SAMPLE_PROMPTS = (
+    "a red balloon over green hills at sunset", "a white house in front of snowy mountains at noon",
+    "a blue car in the desert at night under the stars", "a yellow boat on the sea at dawn",
+    "an orange flower in the city at noon with clouds", "a purple tree on the left in front of green hills at dawn",
+    "a green car on the right in the city at night with a bright moon", "mountains at sunset under the sun",
+    "a red boat on a calm sea at night in the moonlight", "a yellow balloon over the desert at noon",
+    "a purple balloon on the left over the city at dawn", "a blue house on green hills at noon with the sun shining",
+    "a red flower in the middle near sand dunes at sunset", "a white tree on the right by the sea at noon",
+    "the city at night under a starry sky", "a green house on the left beside snowy mountains at dawn",
+)
+CHECKPOINT_SECONDS = 150
+LOG_EVERY = 50
+
+
+# --------------------------------------------------------------------------
+# Shared machinery
+# --------------------------------------------------------------------------
+
+def log(out, text):
+    line = time.strftime("%H:%M:%S ") + text
+    print(line, flush=True)
+    with open(out / "log.txt", "a") as f:
+        f.write(line + "\n")
+
+
+def save_atomically(state, path):
+    """torch.save that never leaves half a file behind."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+class Progress:
+    """How far a stage is, from 0 to 1, by steps or by minutes."""
+
+    def __init__(self, steps, minutes, step=0, elapsed=0.0):
+        self.steps, self.minutes = steps, minutes
+        self.step, self.elapsed = step, elapsed
+        self.last = time.monotonic()
+
+    def tick(self):
+        now = time.monotonic()
+        self.elapsed += now - self.last
+        self.last = now
+        self.step += 1
+
+    @property
+    def fraction(self):
+        if self.minutes:
+            return min(1.0, self.elapsed / (60.0 * self.minutes))
+        return min(1.0, self.step / self.steps)
+
+    def lr(self, peak, end, warmup):
+        """Linear warmup, then a cosine from `peak` to `end`."""
+        ramp = min(1.0, (self.step + 1) / warmup)
+        return ramp * (end + (peak - end) * 0.5 * (1.0 + math.cos(math.pi * self.fraction)))
+
+
+class Average:
+    """An exponential moving average of parameters, kept beside them."""
+
+    def __init__(self, parameters, decay):
+        self.decay = decay
+        self.parameters = list(parameters)
+        self.shadow = [p.detach().clone() for p in self.parameters]
+        self.stored = None
+
+    def update(self, step):
+        decay = min(self.decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.shadow, [p.detach() for p in self.parameters], 1.0 - decay)
+
+    def __enter__(self):
+        """Inside a with block the modules carry the averaged weights."""
+        self.stored = [p.detach().clone() for p in self.parameters]
+        with torch.no_grad():
+            torch._foreach_copy_(self.parameters, self.shadow)
+
+    def __exit__(self, *_):
+        with torch.no_grad():
+            torch._foreach_copy_(self.parameters, self.stored)
+        self.stored = None
+
+
+# --------------------------------------------------------------------------
+# The pool of pictures
+# --------------------------------------------------------------------------
+
+SCENE_FIELDS = tuple(scenes.Scene.__dataclass_fields__)
+
+
+def _draw_chunk(job):
+    seed, index, count = job
+    rng = np.random.default_rng([seed, index])
+    pictures = np.empty((count, scenes.SIZE, scenes.SIZE, 3), np.uint8)
+    listed = []
+    for i in range(count):
+        scene = scenes.sample_scene(rng)
+        pictures[i] = scenes.draw(scene, rng)
+        listed.append([getattr(scene, f) for f in SCENE_FIELDS])
+    return index, pictures, listed
+
+
+def make_pool(args):
+    path = args.out / "pool.npy"
+    if path.exists():
+        return
+    started = time.time()
+    pool = np.lib.format.open_memmap(args.out / "pool.tmp.npy", mode="w+", dtype=np.uint8,
+                                     shape=(args.pool, scenes.SIZE, scenes.SIZE, 3))
+    jobs = [(args.seed, i, min(POOL_CHUNK, args.pool - i * POOL_CHUNK)) for i in range(-(-args.pool // POOL_CHUNK))]
+    listed = [None] * len(jobs)
+    with multiprocessing.Pool(args.threads) as workers:
+        for index, pictures, rows in workers.imap(_draw_chunk, jobs):
+            pool[index * POOL_CHUNK:index * POOL_CHUNK + len(pictures)] = pictures
+            listed[index] = rows
+    pool.flush()
+    (args.out / "pool.json").write_text(json.dumps([row for rows in listed for row in rows]))
+    os.replace(args.out / "pool.tmp.npy", path)
+    log(args.out, f"pool: {args.pool} pictures in {time.time() - started:.0f} s")
+
+
+def load_scenes(out):
+    return [scenes.Scene(*row) for row in json.loads((out / "pool.json").read_text())]
+
+
+def to_tensor(pictures):
+    """(n, h, w, 3) bytes to (n, 3, h, w) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0).contiguous()
+
+
+def to_pictures(tensor):
+    """The inverse of to_tensor."""
+    return ((tensor.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+# --------------------------------------------------------------------------
+# The autoencoder
+# --------------------------------------------------------------------------
+
+def new_vae():
+    from diffusers import AutoencoderKL
+    vae = AutoencoderKL(**VAE_CONFIG)
+    with torch.no_grad():
+        vae.quant_conv.weight[4:] *= 0.1
+        vae.quant_conv.bias[4:] = VAE_LOGVAR
+    return vae
+
+
+def vae_loss(reconstruction, x, posterior):
+    d = reconstruction.float() - x
+    edges = (d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
+    mean, logvar = posterior.mean.float(), posterior.logvar.float()
+    kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
+    mse = d.square().mean()
+    return d.abs().mean() + 2.0 * mse + VAE_EDGES * edges + VAE_KL * kl, mse, kl
+
+
+def train_vae(args):
+    if (args.out / "vae.done").exists():
+        return
+    torch.manual_seed(args.seed)
+    pool = np.load(args.out / "pool.npy", mmap_mode="r")
+    vae = new_vae()
+    optimizer = Muon(*split(vae.named_parameters(), ("conv_out",)), lr=VAE_LR)
+    average = Average(vae.parameters(), 0.998)
+    progress = Progress(args.vae_steps, args.vae_minutes)
+    checkpoint = args.out / "vae.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        vae.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.shadow = state["average"]
+        progress = Progress(args.vae_steps, args.vae_minutes, state["step"], state["elapsed"])
+        log(args.out, f"vae: resumed at step {progress.step}")
+    log(args.out, f"vae: {sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters")
+
+    held_out = to_tensor(pool[-16:])
+    pool = pool[:-16]
+    saved = logged = time.monotonic()
+    sums = np.zeros(2)
+    while progress.fraction < 1.0:
+        rng = np.random.default_rng([args.seed, 1, progress.step])
+        whole = progress.fraction >= VAE_WHOLE_FROM
+        picks = rng.integers(len(pool), size=VAE_WHOLE_BATCH if whole else VAE_BATCH)
+        if whole:
+            batch = np.stack([pool[i] for i in picks])
+        else:
+            corners = rng.integers(scenes.SIZE - VAE_CROP + 1, size=(len(picks), 2))
+            batch = np.stack([pool[i, y:y + VAE_CROP, x:x + VAE_CROP] for i, (y, x) in zip(picks, corners)])
+        x = to_tensor(batch)
+        for group in optimizer.param_groups:
+            group["lr"] = progress.lr(VAE_LR, VAE_LR_END, 200)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+            posterior = vae.encode(x).latent_dist
+            reconstruction = vae.decode(posterior.sample()).sample
+        loss, mse, kl = vae_loss(reconstruction, x, posterior)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        progress.tick()
+        average.update(progress.step)
+        sums += (mse.item(), kl.item())
+        if progress.step % LOG_EVERY == 0:
+            now = time.monotonic()
+            log(args.out, f"vae: step {progress.step} ({progress.fraction:.3f}) mse {sums[0] / LOG_EVERY:.5f} "
+                          f"kl {sums[1] / LOG_EVERY:.2f} {(now - logged) / LOG_EVERY:.3f} s/step")
+            logged, sums = now, np.zeros(2)
+        if time.monotonic() - saved > CHECKPOINT_SECONDS or progress.fraction >= 1.0:
+            saved = time.monotonic()
+            save_atomically(dict(model=vae.state_dict(), optimizer=optimizer.state_dict(), average=average.shadow,
+                                 step=progress.step, elapsed=progress.elapsed), checkpoint)
+            with average, torch.no_grad():
+                y = vae.decode(vae.encode(held_out).latent_dist.mode()).sample
+                save_atomically(vae.state_dict(), args.out / "vae_ema.pt")
+            mse = (y - held_out).square().mean().item()
+            log(args.out, f"vae: held-out mse {mse:.5f} (psnr {10 * math.log10(4 / mse):.1f} dB) at step {progress.step}")
+            from PIL import Image
+            pairs = np.stack([to_pictures(held_out), to_pictures(y)], 1).reshape(-1, scenes.SIZE, scenes.SIZE, 3)
+            Image.fromarray(scenes.grid(pairs, 8)).save(args.out / "vae.png")
+    (args.out / "vae.done").write_text(f"{progress.step} steps\n")
+
+
+# --------------------------------------------------------------------------
+# Latents
+# --------------------------------------------------------------------------
+
+def fold_scale(vae, mean, std):
+    """Shift and scale the latents so that SCALING_FACTOR makes them unit normal.
+
+    Both changes go into the 1x1 convolutions around the latents, so the
+    autoencoder stays an ordinary one.
+    """
+    factor = std * SCALING_FACTOR
+    with torch.no_grad():
+        q, p = vae.quant_conv, vae.post_quant_conv
+        q.bias[:4] = (q.bias[:4] - mean) / factor
+        q.weight[:4] /= factor.view(4, 1, 1, 1)
+        q.bias[4:] -= 2.0 * factor.log()
+        p.bias += p.weight[:, :, 0, 0] @ mean
+        p.weight *= factor.view(1, 4, 1, 1)
+
+
+def make_latents(args):
+    path = args.out / "latents.npy"
+    if path.exists():
+        return
+    pool = np.load(args.out / "pool.npy", mmap_mode="r")
+    vae = new_vae()
+    vae.load_state_dict(torch.load(args.out / "vae_ema.pt", weights_only=True))
+    vae.eval()
+
+    def encode(pictures):
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+            return vae.encode(to_tensor(pictures)).latent_dist
+
+    torch.manual_seed(args.seed)
+    z = torch.cat([encode(pool[i:i + 50]).sample().float() for i in range(0, 2000, 50)])
+    mean, std = z.mean((0, 2, 3)), z.std((0, 2, 3))
+    log(args.out, f"latents: mean {mean.tolist()} std {std.tolist()}")
+    fold_scale(vae, mean, std)
+    save_atomically(vae.state_dict(), args.out / "vae_final.pt")
+
+    started = time.time()
+    latents = np.empty((len(pool), 8, 16, 16), np.float16)
+    for i in range(0, len(pool), 50):
+        d = encode(pool[i:i + 50])
+        latents[i:i + 50] = torch.cat([d.mean.float() * SCALING_FACTOR,
+                                       d.logvar.float() + 2 * math.log(SCALING_FACTOR)], 1).numpy()
+    np.save(args.out / "latents.tmp.npy", latents)
+    os.replace(args.out / "latents.tmp.npy", path)
+    log(args.out, f"latents: {len(pool)} in {time.time() - started:.0f} s, std {latents[:, :4].astype(np.float32).std():.3f}, "
+                  f"noise {np.exp(0.5 * latents[:, 4:].astype(np.float32)).mean():.4f}")
+
+
+# --------------------------------------------------------------------------
+# UNet and text encoder
+# --------------------------------------------------------------------------
+
+def new_unet():
+    from diffusers import UNet2DConditionModel
+    return UNet2DConditionModel(**UNET_CONFIG)
+
+
+def new_text_encoder():
+    from transformers import CLIPTextConfig, CLIPTextModel
+    return CLIPTextModel(CLIPTextConfig(**TEXT_CONFIG))
+
+
+def new_scheduler():
+    from diffusers import DPMSolverMultistepScheduler
+    return DPMSolverMultistepScheduler(**SCHEDULER_CONFIG)
+
+
+def load_tokenizer(model):
+    from transformers import CLIPTokenizer
+    if not (model / "tokenizer" / "vocab.json").exists():
+        vocabulary.write(model / "tokenizer")
+    return CLIPTokenizer.from_pretrained(str(model / "tokenizer"))
+
+
+def tokens_of(tokenizer, texts):
+    return torch.tensor(tokenizer(texts, padding="max_length", max_length=vocabulary.MAX_LENGTH,
+                                  truncation=True).input_ids)
+
+
+def make_pipeline(vae, unet, text_encoder, tokenizer):
+    from diffusers import StableDiffusionPipeline
+    pipeline = StableDiffusionPipeline(
+        vae=vae, unet=unet, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=new_scheduler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def train_unet(args):
+    if (args.out / "unet.done").exists():
+        return
+    torch.manual_seed(args.seed + 1)
+    listed = load_scenes(args.out)
+    latents = torch.from_numpy(np.load(args.out / "latents.npy"))
+    vae = new_vae()
+    vae.load_state_dict(torch.load(args.out / "vae_final.pt", weights_only=True))
+    vae.register_to_config(scaling_factor=SCALING_FACTOR)
+    vae.eval()
+    tokenizer = load_tokenizer(args.model)
+    unet, text_encoder = new_unet(), new_text_encoder()
+    modules = torch.nn.ModuleDict(dict(unet=unet, text_encoder=text_encoder))
+    optimizer = torch.optim.AdamW(modules.parameters(), lr=UNET_LR, betas=(0.9, 0.99), weight_decay=0.01)
+    average = Average(modules.parameters(), 0.999)
+    progress = Progress(args.unet_steps, args.unet_minutes)
+    checkpoint = args.out / "unet.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        modules.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.shadow = state["average"]
+        progress = Progress(args.unet_steps, args.unet_minutes, state["step"], state["elapsed"])
+        log(args.out, f"unet: resumed at step {progress.step}")
+    log(args.out, f"unet: {sum(p.numel() for p in unet.parameters()) / 1e6:.2f} M parameters, "
+                  f"text encoder {sum(p.numel() for p in text_encoder.parameters()) / 1e6:.2f} M")
+
+    cumulative = new_scheduler().alphas_cumprod
+    snr = cumulative / (1 - cumulative)
+    weights = snr.clamp(max=MIN_SNR) / (snr + 1)            # min-SNR weights of a v prediction
+    saved = logged = sampled = time.monotonic()
+    total = 0.0
+    while progress.fraction < 1.0:
+        rng = np.random.default_rng([args.seed, 2, progress.step])
+        noise_source = torch.Generator().manual_seed(int(rng.integers(2 ** 62)))
+        picks = rng.integers(len(listed), size=UNET_BATCH)
+        texts = ["" if rng.random() < EMPTY_CAPTIONS else scenes.caption(listed[i], rng)[0] for i in picks]
+        ids = tokens_of(tokenizer, texts)
+        moments = latents[picks].float()
+        x = moments[:, :4] + (0.5 * moments[:, 4:]).exp() * torch.randn(UNET_BATCH, 4, 16, 16, generator=noise_source)
+        noise = torch.randn(x.shape, generator=noise_source)
+        # One step from each of UNET_BATCH equal parts of the schedule.
+        t = ((torch.arange(UNET_BATCH) + torch.rand(UNET_BATCH, generator=noise_source)) * (1000 / UNET_BATCH)).long().clamp(max=999)
+        a, s = cumulative[t].sqrt().view(-1, 1, 1, 1), (1 - cumulative[t]).sqrt().view(-1, 1, 1, 1)
+        for group in optimizer.param_groups:
+            group["lr"] = progress.lr(UNET_LR, UNET_LR_END, UNET_WARMUP)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+            context = text_encoder(ids)[0]
+            v = unet(a * x + s * noise, t, context, return_dict=False)[0]
+        error = (v.float() - (a * noise - s * x)).square().mean((1, 2, 3))
+        loss = (error * weights[t]).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
+        optimizer.step()
+        progress.tick()
+        average.update(progress.step)
+        total += loss.item()
+        now = time.monotonic()
+        if progress.step % LOG_EVERY == 0:
+            log(args.out, f"unet: step {progress.step} ({progress.fraction:.3f}) loss {total / LOG_EVERY:.5f} "
+                          f"{(now - logged) / LOG_EVERY:.3f} s/step")
+            logged, total = now, 0.0
+        done = progress.fraction >= 1.0
+        if now - saved > CHECKPOINT_SECONDS or done:
+            saved = now
+            save_atomically(dict(model=modules.state_dict(), optimizer=optimizer.state_dict(), average=average.shadow,
+                                 step=progress.step, elapsed=progress.elapsed), checkpoint)
+            with average:
+                save_atomically(modules.state_dict(), args.out / "unet_ema.pt")
+        if now - sampled > SAMPLE_SECONDS or done:
+            with average, torch.no_grad():
+                pictures = make_pipeline(vae, unet, text_encoder, tokenizer)(
+                    list(SAMPLE_PROMPTS), num_inference_steps=20, guidance_scale=args.guidance, output_type="np",
+                    generator=torch.Generator().manual_seed(0)).images
+            from PIL import Image
+            Image.fromarray(scenes.grid((pictures * 255).round().astype(np.uint8), 8)).save(
+                args.out / f"sample_{progress.step:06d}.png")
+            sampled = logged = time.monotonic()
+    (args.out / "unet.done").write_text(f"{progress.step} steps\n")
+
+
+# --------------------------------------------------------------------------
+# The model folder
+# --------------------------------------------------------------------------
+
+def _write_config(folder, name, model):
+    folder.mkdir(parents=True, exist_ok=True)
+    config = json.loads(model.to_json_string())
+    config.pop("_name_or_path", None)
+    (folder / name).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def export(args):
+    """Write configurations, tokenizer and, once they are trained, the weights."""
+    from diffusers import __version__ as diffusers_version
+    from safetensors.torch import save_file
+    vocabulary.write(args.model / "tokenizer")
+    vae, unet, text_encoder = new_vae(), new_unet(), new_text_encoder()
+    vae.register_to_config(scaling_factor=SCALING_FACTOR)
+    _write_config(args.model / "vae", "config.json", vae)
+    _write_config(args.model / "unet", "config.json", unet)
+    text_encoder.config.architectures = ["CLIPTextModel"]
+    _write_config(args.model / "text_encoder", "config.json", text_encoder.config)
+    scheduler = json.loads(new_scheduler().to_json_string())
+    (args.model / "scheduler").mkdir(exist_ok=True)
+    (args.model / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler, indent=2, sort_keys=True) + "\n")
+    index = dict(_class_name="StableDiffusionPipeline", _diffusers_version=diffusers_version,
+                 feature_extractor=[None, None], requires_safety_checker=False, safety_checker=[None, None],
+                 scheduler=["diffusers", "DPMSolverMultistepScheduler"],
+                 text_encoder=["transformers", "CLIPTextModel"], tokenizer=["transformers", "CLIPTokenizer"],
+                 unet=["diffusers", "UNet2DConditionModel"], vae=["diffusers", "AutoencoderKL"])
+    (args.model / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    if not (args.out / "unet_ema.pt").exists():
+        log(args.out, f"export: configurations only, to {args.model}")
+        return
+    vae.load_state_dict(torch.load(args.out / "vae_final.pt", weights_only=True))
+    torch.nn.ModuleDict(dict(unet=unet, text_encoder=text_encoder)).load_state_dict(
+        torch.load(args.out / "unet_ema.pt", weights_only=True))
+
+    def save(module, path, prefix=""):
+        tensors = {}
+        for key, value in module.state_dict().items():
+            if key.endswith("position_ids"):
+                continue
+            key = key if key.startswith(prefix) else prefix + key
+            tensors[key] = value.detach().half().contiguous()
+        save_file(tensors, path, metadata={"format": "pt"})
+        return path.stat().st_size
+
+    total = save(vae, args.model / "vae" / "diffusion_pytorch_model.safetensors")
+    total += save(unet, args.model / "unet" / "diffusion_pytorch_model.safetensors")
+    total += save(text_encoder, args.model / "text_encoder" / "model.safetensors", "text_model.")
+    log(args.out, f"export: {total / 1e6:.1f} MB of weights to {args.model}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="run folder: data, checkpoints, log")
+    parser.add_argument("--stage", default="all", choices=("all", "pool", "vae", "latents", "unet", "export"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pool", type=int, default=POOL_SIZE, help="pictures to draw")
+    parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in fp32 only")
+    parser.add_argument("--vae-steps", type=int, default=13000)
+    parser.add_argument("--vae-minutes", type=float, help="end the stage after this time instead")
+    parser.add_argument("--unet-steps", type=int, default=12000)
+    parser.add_argument("--unet-minutes", type=float, help="end the stage after this time instead")
+    parser.add_argument("--guidance", type=float, default=4.0, help="guidance scale of the sample pictures")
+    parser.add_argument("--model", type=Path, default=Path(__file__).resolve().parent / "model",
+                        help="model folder: tokenizer, and what export writes")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(args.threads)
+    stages = dict(pool=make_pool, vae=train_vae, latents=make_latents, unet=train_unet, export=export)
+    for name, stage in stages.items():
+        if args.stage in ("all", name):
+            stage(args)
+
+
+if __name__ == "__main__":
+    main()
