@@ -1,0 +1,197 @@
+// Direct convolution on packed weights: y = act(conv(x, w) + bias + channel_bias) + residual.
+//
+// No im2col: on a channels-last picture with its padding in place, the kw·C values under one kernel row are one run of
+// memory, so a pixel is a row of kh runs for tile.inl, and neighbouring pixels are rows stride·C apart. Padding is
+// put in place in a copy: of one tile of pixels per thread (which stays in cache), or of the whole input where it is
+// so small that several ranges of output channels must share it.
+#include "ops/conv2d/conv2d.h"
+#include "ops/gemm/gemm.inl"
+
+namespace easel::ops {
+namespace {
+
+/// Output pixels of `pictures` × `height` × `width`, and where they begin.
+struct Region {
+  int64_t picture = 0, pictures = 1, y = 0, height = 1, x = 0, width = 1;
+};
+
+struct ConvPlan {
+  const Conv2dAttrs& attrs;
+  const ArgType &x, &w, &out;
+  Words words;
+  Panels panels;
+  int64_t kernel_h, kernel_w, channels;  ///< channels of the staged copy, in words
+  bool direct;                           ///< x is read where it is: one tap, no padding, products in f32
+  int64_t tile_w, tile_h, tile_b, tiles_x, tiles_y, tiles_b, ranges;
+
+  explicit ConvPlan(const OpCall& call)
+      : attrs(call.as<Conv2dAttrs>()),
+        x(call.inputs[0]),
+        w(call.inputs[1]),
+        out(call.output),
+        words(words_of(w.dtype)),
+        panels(w),
+        kernel_h(w.shape[2]),
+        kernel_w(w.shape[3]),
+        channels(staged_words(words, panels.padded_channels())) {
+    direct = words != Words::bf16_dot && panels.taps == 1 && attrs.pad_top == 0 && attrs.pad_left == 0 &&
+             attrs.pad_bottom == 0 && attrs.pad_right == 0;
+    // Tiles of at most kBlockRows pixels: whole lines if they fit, several pictures if these are small.
+    const int64_t b = std::max<int64_t>(1, out.shape[0]), h = std::max<int64_t>(1, out.shape[1]),
+                  wide = std::max<int64_t>(1, out.shape[2]);
+    const auto even = [](int64_t size, int64_t parts) { return (size + parts - 1) / parts; };
+    constexpr int64_t kLine = 64;
+    tile_w = even(wide, even(wide, kLine));
+    tile_h = even(h, even(h, std::max<int64_t>(1, kBlockRows / tile_w)));
+    tile_b = tile_w == wide && tile_h == h ? even(b, even(b, std::max<int64_t>(1, kBlockRows / (h * wide)))) : 1;
+    tiles_x = even(out.shape[2], tile_w), tiles_y = even(out.shape[1], tile_h), tiles_b = even(out.shape[0], tile_b);
+    constexpr int64_t kTasks = 40;
+    ranges = tiles() == 0 ? 1 : std::clamp<int64_t>(kTasks / tiles(), 1, std::max<int64_t>(1, panels.count()));
+  }
+
+  int64_t tiles() const { return tiles_b * tiles_y * tiles_x; }
+  Region tile(int64_t i) const {
+    Region r;
+    r.x = i % tiles_x * tile_w, r.y = i / tiles_x % tiles_y * tile_h, r.picture = i / tiles_x / tiles_y * tile_b;
+    r.width = std::min(tile_w, out.shape[2] - r.x), r.height = std::min(tile_h, out.shape[1] - r.y);
+    r.pictures = std::min(tile_b, out.shape[0] - r.picture);
+    return r;
+  }
+  Region whole() const { return {0, out.shape[0], 0, out.shape[1], 0, out.shape[2]}; }
+
+  /// Measures of the padded copy of what a region reads. Lines are not a power of two apart.
+  int64_t lines(const Region& r) const { return (r.height - 1) * attrs.stride + kernel_h; }
+  int64_t pixels(const Region& r) const { return (r.width - 1) * attrs.stride + kernel_w; }
+  int64_t line_words(const Region& r) const { return (pixels(r) * channels + 15) / 16 * 16 + 16; }
+  int64_t copy_words(const Region& r) const { return r.pictures * lines(r) * line_words(r); }
+
+  Pieces pieces(int64_t line) const {
+    // A single tap is read in place up to its own end, an odd one included.
+    return direct ? Pieces(1, panels.channels, 0, elements_per_word(words))
+                  : Pieces(kernel_h, kernel_w * channels, line, elements_per_word(words));
+  }
+  bool staged_at_once() const { return !direct && ranges > 1; }
+  int64_t shared_bytes() const { return staged_at_once() && tiles() > 0 ? copy_words(whole()) * 4 : 0; }
+  int64_t block_bytes() const { return (block_scratch_bytes(words, pieces(0)) + 63) / 64 * 64; }
+  int64_t thread_bytes() const {
+    const Region largest{0, tile_b, 0, tile_h, 0, tile_w};
+    return block_bytes() + (direct || ranges > 1 ? 0 : (copy_words(largest) * 4 + 63) / 64 * 64);
+  }
+};
+
+/// One line of the padded copy: line `line` of picture `picture` of the region.
+template <Words words>
+void stage_line(const ConvPlan& plan, const float* x, const Region& region, int64_t picture, int64_t line,
+                float* target) {
+  const Shape &shape = plan.x.shape, &strides = plan.x.strides;
+  const int64_t iy = region.y * plan.attrs.stride + line - plan.attrs.pad_top;
+  const int64_t pixels = plan.pixels(region), first = region.x * plan.attrs.stride - plan.attrs.pad_left;
+  const int64_t begin = std::clamp<int64_t>(-first, 0, pixels), end = std::clamp(shape[2] - first, begin, pixels);
+  const auto clear = [&](int64_t from, int64_t to) {
+    std::memset(target + from * plan.channels, 0, static_cast<size_t>((to - from) * plan.channels) * 4);
+  };
+  if (iy < 0 || iy >= shape[1]) return clear(0, pixels);
+  clear(0, begin);
+  clear(end, pixels);
+  const float* source = x + (region.picture + picture) * strides[0] + iy * strides[1] + (first + begin) * strides[2];
+  float* pixel = target + begin * plan.channels;
+  if (strides[2] == shape[3] && plan.panels.padded_channels() == shape[3])
+    return stage_row<words>(source, (end - begin) * shape[3], pixel);
+  for (int64_t i = begin; i < end; ++i, source += strides[2], pixel += plan.channels) {
+    stage_row<words>(source, shape[3], pixel);
+    // With 16-bit weights in f32 an odd channel count leaves one element of filling.
+    if (words != Words::bf16_dot && plan.channels > shape[3]) pixel[plan.channels - 1] = 0;
+  }
+}
+
+template <Words words>
+void conv_run(const KernelArgs& args, const ConvPlan& plan) {
+  const Conv2dAttrs& attrs = plan.attrs;
+  const float* x = static_cast<const float*>(args.inputs[0]);
+  const auto* packed = static_cast<const uint32_t*>(args.inputs[1]);
+  size_t next = 2;
+  const auto argument = [&](bool present, const ArgType*& type) {
+    type = present ? &args.call.inputs[next] : nullptr;
+    return present ? static_cast<const float*>(args.inputs[next++]) : nullptr;
+  };
+  const ArgType *bias_type, *channel_bias_type, *residual_type;
+  const float* bias = argument(attrs.bias, bias_type);
+  const float* channel_bias = argument(attrs.channel_bias, channel_bias_type);
+  const float* residual = argument(attrs.residual, residual_type);
+  float* out = static_cast<float*>(args.output);
+  const Epilogue epilogue{bias, attrs.activation};
+  const Region whole = plan.whole();
+  float* shared = reinterpret_cast<float*>(args.scratch);
+  std::byte* thread_scratch = args.scratch + plan.shared_bytes();
+
+  if (plan.staged_at_once()) {
+    const int64_t lines = plan.lines(whole), line_words = plan.line_words(whole);
+    args.pool.parallel_for(whole.pictures * lines, [&](int64_t i, int) {
+      stage_line<words>(plan, x, whole, i / lines, i % lines, shared + i * line_words);
+    });
+  }
+  const int64_t tiles = plan.tiles();
+  args.pool.parallel_for(tiles * plan.ranges, [&](int64_t task, int thread) {
+    const Region region = plan.tile(task % tiles);
+    const int64_t range = task / tiles;
+    std::byte* scratch = thread_scratch + thread * plan.thread_bytes();
+    float* own = reinterpret_cast<float*>(scratch + plan.block_bytes());
+    const Region& copied = plan.staged_at_once() ? whole : region;
+    float* copy = plan.staged_at_once() ? shared : own;
+    const int64_t lines = plan.lines(copied), line_words = plan.line_words(copied);
+    if (!plan.direct && !plan.staged_at_once())
+      for (int64_t i = 0; i < region.pictures * lines; ++i)
+        stage_line<words>(plan, x, region, i / lines, i % lines, copy + i * line_words);
+
+    BlockRows rows;
+    for (int64_t b = region.picture; b < region.picture + region.pictures; ++b)
+      for (int64_t oy = region.y; oy < region.y + region.height; ++oy)
+        for (int64_t ox = region.x; ox < region.x + region.width; ++ox) {
+          const int i = rows.count++;
+          const int64_t iy = (oy - copied.y) * attrs.stride, ix = (ox - copied.x) * attrs.stride;
+          rows.a[i] = plan.direct ? x + b * plan.x.strides[0] + oy * attrs.stride * plan.x.strides[1] +
+                                        ox * attrs.stride * plan.x.strides[2]
+                                  : copy + ((b - copied.picture) * lines + iy) * line_words + ix * plan.channels;
+          const int64_t pixel = (b * plan.out.shape[1] + oy) * plan.out.shape[2] + ox;
+          rows.out[i] = out + pixel * plan.out.shape[3];
+          rows.channel_bias[i] = channel_bias ? channel_bias + b * channel_bias_type->strides[0] : nullptr;
+          rows.residual[i] = residual ? residual + b * residual_type->strides[0] + oy * residual_type->strides[1] +
+                                            ox * residual_type->strides[2]
+                                      : nullptr;
+        }
+    const int64_t count = plan.panels.count();
+    multiply_block<words>(rows, plan.pieces(line_words), plan.panels, packed, count * range / plan.ranges,
+                          count * (range + 1) / plan.ranges, epilogue, scratch);
+  });
+}
+
+void run(const KernelArgs& args) noexcept {
+  const ConvPlan plan(args.call);
+  with_words(plan.words, [&]<Words words>() { conv_run<words>(args, plan); });
+}
+
+const char* reject(const OpCall& call) noexcept {
+  const auto& attrs = call.as<Conv2dAttrs>();
+  if (attrs.pad_top < 0 || attrs.pad_left < 0 || attrs.pad_bottom < 0 || attrs.pad_right < 0)
+    return "a padding is negative";
+  return reject_types(call);
+}
+
+const PackFormat* format(const OpCall&, int index) noexcept { return index == 1 ? &kPanelFormat : nullptr; }
+
+int64_t scratch_bytes(const OpCall& call, int threads) noexcept {
+  const ConvPlan plan(call);
+  return plan.shared_bytes() + threads * plan.thread_bytes();
+}
+
+}  // namespace
+
+EASEL_ISA_KERNEL(conv2d) = {.name = EASEL_ISA_NAME,
+                            .isa = kUnitIsa,
+                            .reject = reject,
+                            .run = run,
+                            .format = format,
+                            .scratch_bytes = scratch_bytes,
+                            .in_place = 0b11100};
+
+}  // namespace easel::ops

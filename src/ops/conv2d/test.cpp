@@ -1,0 +1,101 @@
+#include <cmath>
+
+#include "ops/harness.h"
+
+namespace easel::ops::testing {
+
+namespace {
+
+Arg constant(Shape shape) { return weight(shape); }
+
+Case conv(Shape x, int64_t outputs, int64_t kernel_h, int64_t kernel_w, Conv2dAttrs attrs, DType dtype = DType::f32) {
+  const int64_t channels = x[3];
+  const int64_t height = (x[1] + attrs.pad_top + attrs.pad_bottom - kernel_h) / attrs.stride + 1;
+  const int64_t width = (x[2] + attrs.pad_left + attrs.pad_right - kernel_w) / attrs.stride + 1;
+  Case c{.attrs = attrs, .inputs = {{.shape = x}, weight({outputs, channels, kernel_h, kernel_w}, dtype)}};
+  if (attrs.bias) c.inputs.push_back(constant({outputs}));
+  if (attrs.channel_bias) c.inputs.push_back({.shape = {x[0], outputs}});
+  if (attrs.residual) c.inputs.push_back({.shape = {x[0], height, width, outputs}});
+  // bf16 products lose half an epsilon per factor; their errors are independent, the largest result is not.
+  c.tolerance = 8 + std::sqrt(static_cast<double>(channels * kernel_h * kernel_w)) / 3;
+  if (dtype == DType::bf16) c.precision = DType::bf16, c.tolerance = 1;
+  c.flops = 2.0 * static_cast<double>(x[0] * height * width * outputs * channels * kernel_h * kernel_w);
+  return c;
+}
+
+constexpr DType kWeights[] = {DType::f32, DType::f16, DType::bf16};
+
+Conv2dAttrs same(int stride = 1) {
+  return {.stride = stride, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .bias = true};
+}
+
+}  // namespace
+
+OpTests conv2d_tests() {
+  OpTests t;
+  // 1 × 1 and 2 × 1 worked out by hand: pixels (1, 2), (3, 4) in one line.
+  Case by_hand = conv({1, 1, 2, 2}, 1, 1, 1, {.bias = true});
+  by_hand.inputs[0].values = {1, 2, 3, 4};
+  by_hand.inputs[1].values = {10, 1};
+  by_hand.inputs[2].values = {0.5};
+  by_hand.expected = {12.5, 34.5};
+  t.cases.push_back(by_hand);
+  for (const DType dtype : kWeights) {
+    t.cases.push_back(conv({2, 9, 7, 5}, 13, 3, 3, same(), dtype));
+    t.cases.push_back(conv({2, 9, 7, 5}, 13, 3, 3, same(2), dtype));
+    t.cases.push_back(conv({1, 8, 8, 32}, 65, 3, 3, {.stride = 2, .pad_bottom = 1, .pad_right = 1}, dtype));
+    t.cases.push_back(conv({1, 6, 5, 4}, 20, 1, 1, {.bias = true}, dtype));
+    t.cases.push_back(conv({2, 6, 5, 7}, 20, 1, 1, {.stride = 2}, dtype));
+    t.cases.push_back(
+        conv({2, 6, 5, 3}, 3, 1, 1, {.pad_top = 2, .pad_left = 1, .pad_bottom = 0, .pad_right = 3}, dtype));
+    t.cases.push_back(
+        conv({1, 7, 9, 3}, 8, 5, 2, {.pad_top = 4, .pad_left = 0, .pad_bottom = 1, .pad_right = 2}, dtype));
+    t.cases.push_back(conv({1, 20, 70, 4}, 33, 3, 3, same(), dtype));
+    t.cases.push_back(conv({1, 30, 70, 33}, 4, 3, 3, same(), dtype));
+    t.cases.push_back(conv({7, 4, 4, 16}, 70, 3, 3, same(), dtype));   // several small pictures in one tile
+    t.cases.push_back(conv({1, 3, 3, 700}, 40, 3, 3, same(), dtype));  // K in several pieces
+    t.cases.push_back(conv({1, 3, 4, 1301}, 18, 1, 1, same(), dtype));
+    t.cases.push_back(conv({1, 40, 130, 3}, 17, 3, 3, same(), dtype));  // several tiles along a line
+    t.cases.push_back(conv({1, 3, 3, 4}, 5, 3, 3, {}, dtype));          // one pixel
+    t.cases.push_back(conv({0, 5, 5, 4}, 5, 3, 3, same(), dtype));      // nothing
+    for (const Activation activation :
+         {Activation::silu, Activation::gelu_erf, Activation::gelu_tanh, Activation::quick_gelu}) {
+      Conv2dAttrs attrs = same();
+      attrs.activation = activation;
+      attrs.channel_bias = attrs.residual = true;
+      t.cases.push_back(conv({2, 5, 6, 18}, 37, 3, 3, attrs, dtype));
+    }
+    Conv2dAttrs attrs = same();
+    attrs.bias = false;
+    attrs.residual = true;
+    t.cases.push_back(conv({2, 5, 6, 6}, 19, 3, 3, attrs, dtype));
+  }
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto bench = [&](int64_t b, int64_t size, int64_t in, int64_t out, int stride = 1) {
+      t.benchmarks.push_back(conv({b, size, size, in}, out, 3, 3, same(stride), dtype));
+    };
+    bench(2, 64, 320, 320);
+    bench(2, 64, 640, 320);
+    bench(2, 64, 960, 320);
+    bench(2, 32, 640, 640);
+    bench(2, 32, 1280, 640);
+    bench(2, 16, 1280, 1280);
+    bench(2, 16, 2560, 1280);
+    bench(2, 8, 1280, 1280);
+    bench(2, 8, 2560, 1280);
+    bench(2, 64, 4, 320);
+    bench(2, 64, 320, 4);
+    bench(2, 64, 320, 320, 2);
+    bench(2, 32, 640, 640, 2);
+    bench(1, 512, 128, 128);
+    bench(1, 512, 256, 128);
+    bench(1, 256, 256, 256);
+    bench(1, 256, 512, 256);
+    bench(1, 128, 512, 512);
+    bench(1, 64, 512, 512);
+    bench(1, 512, 128, 3);
+  }
+  return t;
+}
+
+}  // namespace easel::ops::testing

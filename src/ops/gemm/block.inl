@@ -1,0 +1,103 @@
+// A block of rows against a range of panels: the sums of tile.inl in pieces that fit the cache, and what follows them.
+//
+// Order of the loops: panel, piece of K, tile of rows. One piece of a panel (at most kPieceWords · kPanel words) stays
+// in the L2 cache while all rows of the block pass by it; the rows themselves may come from further away, since each of
+// their elements is used for a whole panel. Sums wait between pieces in a small buffer, never in the output, which
+// may share memory with the residual.
+
+namespace easel::ops {
+namespace {
+
+constexpr int kBlockRows = 192;
+constexpr int64_t kPieceWords = 1280;
+
+/// Rows of the left matrix with what belongs to them. Null pointers where the call has no such argument.
+struct BlockRows {
+  int count = 0;
+  const float* a[kBlockRows];
+  float* out[kBlockRows];
+  const float* residual[kBlockRows];
+  const float* channel_bias[kBlockRows];
+};
+
+struct Piece {
+  int64_t offset = 0;  ///< in a row
+  Walk walk;
+  int64_t word = 0;  ///< in a panel
+};
+
+constexpr int kMaxPieces = 256;
+
+/// How K is cut. Depends on the shape alone, as the order of additions must.
+struct Pieces {
+  int count = 0;
+  Piece list[kMaxPieces];
+
+  /// `segments` runs of `run` elements of A, `stride` apart; `per_word` elements of A share a word of the panel.
+  Pieces(int64_t segments, int64_t run, int64_t stride, int64_t per_word) {
+    const int64_t panel_run = (run + per_word - 1) / per_word;
+    if (run > kPieceWords) {
+      int64_t parts = (run + kPieceWords - 1) / kPieceWords;
+      parts = std::max<int64_t>(1, std::min<int64_t>(parts, kMaxPieces / std::max<int64_t>(1, segments)));
+      const int64_t part = ((run + parts - 1) / parts + 15) / 16 * 16;
+      for (int64_t s = 0; s < segments; ++s)
+        for (int64_t k = 0; k < run; k += part)
+          list[count++] = {s * stride + k, {1, 0, std::min(part, run - k)}, s * panel_run + k / per_word};
+    } else {
+      int64_t group = std::max<int64_t>(1, kPieceWords / std::max<int64_t>(1, run));
+      group = std::max(group, (segments + kMaxPieces - 1) / kMaxPieces);
+      for (int64_t s = 0; s < segments; s += group)
+        list[count++] = {s * stride, {std::min(group, segments - s), stride, run}, s * panel_run};
+    }
+  }
+  /// Words of the longest piece in elements of A.
+  int64_t longest() const {
+    int64_t longest = 0;
+    for (int i = 0; i < count; ++i) longest = std::max(longest, list[i].walk.segments * list[i].walk.count);
+    return longest;
+  }
+};
+
+/// Scratch of one thread: the sums, then a panel piece expanded to floats. In bytes.
+inline int64_t block_scratch_bytes(Words words, const Pieces& pieces) {
+  const int64_t sums = (kBlockRows / 4 + 1) * kTileFloats;
+  const bool expand = words == Words::bf16_as_f32 || words == Words::f16_as_f32;
+  return (sums + (expand ? (pieces.longest() + 2 * kMaxPieces) * kPanel : 0)) * 4;
+}
+
+template <Words words>
+void multiply_block(const BlockRows& rows, const Pieces& pieces, const Panels& panels, const uint32_t* packed,
+                    int64_t first, int64_t last, const Epilogue& epilogue, std::byte* scratch) {
+  float* sums = reinterpret_cast<float*>(scratch);
+  constexpr bool converts = words == Words::bf16_as_f32 || words == Words::f16_as_f32;
+  float* expanded = sums + (kBlockRows / 4 + 1) * kTileFloats;
+  // Expanding pays once a few tiles share the result; a few rows are bound by memory and expand in registers.
+  const bool expand = converts && rows.count > 2 * tile_rows(kPanelVectors);
+  for (int64_t panel = first; panel < last; ++panel) {
+    const int vectors = panels.vectors(panel);
+    const int tile_height = tile_rows(vectors);
+    const uint32_t* panel_words = packed + panels.offset(panel);
+    for (int i = 0; i < pieces.count; ++i) {
+      const Piece& piece = pieces.list[i];
+      const uint32_t* b = panel_words + piece.word * vectors * kW;
+      const void* b_tile = b;
+      if constexpr (converts)
+        if (expand) {
+          const int64_t count = piece.walk.segments * ((piece.walk.count + 1) / 2);
+          expand_panel<words>(b, count, vectors, expanded);
+          b_tile = expanded;
+        }
+      for (int r = 0, t = 0; r < rows.count; r += tile_height, ++t) {
+        const int height = std::min(tile_height, rows.count - r);
+        float* tile_sums = sums + (pieces.count > 1 ? t * kTileFloats : 0);
+        const TileFunction function =
+            converts && expand ? tile_function<Words::f32>(height, vectors) : tile_function<words>(height, vectors);
+        function(rows.a + r, piece.offset, piece.walk, b_tile, tile_sums, i > 0);
+        if (i + 1 == pieces.count) finish_tile(epilogue, rows, r, height, tile_sums, panels, panel);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace easel::ops

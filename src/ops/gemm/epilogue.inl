@@ -1,0 +1,68 @@
+// What follows the sums of a tile: bias, offset per picture, activation, residual, and the store.
+
+namespace easel::ops {
+namespace {
+
+struct BlockRows;
+
+struct Epilogue {
+  const float* bias = nullptr;
+  Activation activation = Activation::none;
+};
+
+template <Activation activation>
+inline F activate(F x) {
+  if constexpr (activation == Activation::silu) return silu(x);
+  if constexpr (activation == Activation::gelu_erf) return gelu_erf(x);
+  if constexpr (activation == Activation::gelu_tanh) return gelu_tanh(x);
+  if constexpr (activation == Activation::quick_gelu) return quick_gelu(x);
+  return x;
+}
+
+/// One row of a tile: `count` columns beginning at `column`.
+template <Activation activation>
+void finish_row(const float* sums, int64_t column, int count, int gate_offset, const float* bias,
+                const float* gate_bias, const float* channel_bias, const float* residual, float* out) {
+  for (int i = 0; i < count; i += kW) {
+    const int n = std::min(kW, count - i);
+    const int64_t c = column + i;
+    const auto get = [n](const float* p) { return n == kW ? load(p) : load_first(p, n); };
+    F y = load(sums + i);
+    if (bias) y = y + get(bias + c);
+    if (channel_bias) y = y + get(channel_bias + c);
+    if constexpr (activation == Activation::geglu) {
+      F gate = load(sums + gate_offset + i);
+      if (gate_bias) gate = gate + get(gate_bias + c);
+      y = y * gelu_erf(gate);
+    } else {
+      y = activate<activation>(y);
+    }
+    if (residual) y = y + get(residual + c);
+    n == kW ? store(out + c, y) : store_first(out + c, y, n);
+  }
+}
+
+template <typename Rows>
+void finish_tile(const Epilogue& epilogue, const Rows& rows, int first, int height, const float* sums,
+                 const Panels& panels, int64_t panel) {
+  const int width = panels.vectors(panel) * kW;
+  const int64_t column = panel * panels.panel_columns();
+  const int count = static_cast<int>(std::min(panels.columns() - column, panels.panel_columns()));
+  const float* gate_bias = panels.gated && epilogue.bias ? epilogue.bias + panels.columns() : nullptr;
+  const auto finish = [&]<Activation activation>() {
+    for (int r = 0; r < height; ++r)
+      finish_row<activation>(sums + r * width, column, count, width / 2, epilogue.bias, gate_bias,
+                             rows.channel_bias[first + r], rows.residual[first + r], rows.out[first + r]);
+  };
+  switch (epilogue.activation) {
+    case Activation::none: return finish.template operator()<Activation::none>();
+    case Activation::silu: return finish.template operator()<Activation::silu>();
+    case Activation::gelu_erf: return finish.template operator()<Activation::gelu_erf>();
+    case Activation::gelu_tanh: return finish.template operator()<Activation::gelu_tanh>();
+    case Activation::quick_gelu: return finish.template operator()<Activation::quick_gelu>();
+    case Activation::geglu: return finish.template operator()<Activation::geglu>();
+  }
+}
+
+}  // namespace
+}  // namespace easel::ops

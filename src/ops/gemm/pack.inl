@@ -1,0 +1,96 @@
+// The packed layout of weights that tile.inl reads.
+//
+// Columns (outputs) are cut into panels of kPanel, the last one into as many vectors as it needs; zeros fill it up.
+// A panel is contiguous: words [taps][⌈C/pair⌉][columns], pair = 2 for 16-bit weights. A linear layer has one tap; a
+// convolution has kh·kw, so a kernel row is one run along K of a picture whose channels are innermost.
+// Gated layers (geglu) fill the first half of a panel with columns of a, the second with the same columns of g.
+
+namespace easel::ops {
+namespace {
+
+/// Measures of a packed weight; a linear layer is a convolution with a 1 × 1 kernel.
+struct Panels {
+  int64_t outputs = 0;   ///< rows of the weight
+  int64_t channels = 0;  ///< C, or K of a linear layer
+  int64_t taps = 1, kernel_w = 1;
+  int64_t pair = 1;    ///< elements per word
+  bool gated = false;  ///< two halves, a and g
+
+  explicit Panels(const ArgType& w, bool gated_halves = false)
+      : outputs(w.shape[0]), channels(w.shape[1]), pair(w.dtype == DType::f32 ? 1 : 2), gated(gated_halves) {
+    if (w.shape.rank() == 4) taps = w.shape[2] * w.shape[3], kernel_w = w.shape[3];
+  }
+  /// Elements along K per tap, padded to whole words.
+  int64_t padded_channels() const { return (channels + pair - 1) / pair * pair; }
+  int64_t words() const { return taps * padded_channels() / pair; }
+  /// Result columns per full panel, and altogether.
+  int64_t panel_columns() const { return gated ? kPanel / 2 : kPanel; }
+  int64_t columns() const { return gated ? outputs / 2 : outputs; }
+  int64_t count() const { return (columns() + panel_columns() - 1) / panel_columns(); }
+  int vectors(int64_t panel) const {
+    const int64_t left = std::min(columns() - panel * panel_columns(), panel_columns());
+    const int vectors = static_cast<int>((left + kW - 1) / kW);
+    return gated ? 2 * vectors : vectors;
+  }
+  /// Offset of a panel, in words.
+  int64_t offset(int64_t panel) const { return panel * words() * kPanel; }
+  int64_t bytes() const { return count() == 0 ? 0 : (offset(count() - 1) + words() * vectors(count() - 1) * kW) * 4; }
+
+  /// Row of the weight that column `i` of a panel holds; -1 for filling.
+  int64_t source_row(int64_t panel, int i) const {
+    const int half = vectors(panel) * kW / 2;
+    const int64_t column = panel * panel_columns() + (gated && i >= half ? i - half : i);
+    if (column >= columns()) return -1;
+    return gated && i >= half ? column + columns() : column;
+  }
+};
+
+/// One run of channels of up to kPanel rows, transposed through a buffer in cache.
+template <typename Element>
+void pack_panel(const Panels& p, int64_t panel, const Element* source, Element* target) {
+  const int width = p.vectors(panel) * kW;
+  const int64_t row_size = p.channels * p.taps;
+  target += p.offset(panel) * p.pair;
+  constexpr int64_t kRun = 16;  // channels at a time: one line of the result per channel stays in cache
+  for (int64_t c = 0; c < p.padded_channels(); c += kRun) {
+    const int64_t run = std::min(kRun, p.padded_channels() - c);
+    for (int i = 0; i < width; ++i) {
+      const int64_t row = p.source_row(panel, i);
+      for (int64_t j = 0; j < run; ++j) {
+        const bool inside = row >= 0 && c + j < p.channels;
+        const Element* from = inside ? source + row * row_size + (c + j) * p.taps : nullptr;
+        for (int64_t t = 0; t < p.taps; ++t) {
+          const int64_t k = t * p.padded_channels() + c + j;
+          target[(k / p.pair * width + i) * p.pair + k % p.pair] = from ? from[t] : Element{};
+        }
+      }
+    }
+  }
+}
+
+template <bool gated>
+int64_t packed_bytes(const ArgType& type) noexcept {
+  return Panels(type, gated).bytes();
+}
+
+template <bool gated>
+void pack(const ArgType& type, const void* source, void* target, ThreadPool& pool) noexcept {
+  const Panels panels(type, gated);
+  pool.parallel_for(panels.count(), [&](int64_t panel, int) {
+    if (type.dtype == DType::f32)
+      pack_panel(panels, panel, static_cast<const uint32_t*>(source), static_cast<uint32_t*>(target));
+    else
+      pack_panel(panels, panel, static_cast<const uint16_t*>(source), static_cast<uint16_t*>(target));
+  });
+}
+
+// The name stands for the layout: units with the same panel share packed copies.
+#define EASEL_PANEL_NAME (kPanel == 64 ? "panel64" : kPanel == 16 ? "panel16" : "panel8")
+#define EASEL_GATED_NAME (kPanel == 64 ? "panel64_gated" : kPanel == 16 ? "panel16_gated" : "panel8_gated")
+const PackFormat kPanelFormat = {EASEL_PANEL_NAME, packed_bytes<false>, pack<false>};
+const PackFormat kGatedPanelFormat = {EASEL_GATED_NAME, packed_bytes<true>, pack<true>};
+#undef EASEL_PANEL_NAME
+#undef EASEL_GATED_NAME
+
+}  // namespace
+}  // namespace easel::ops

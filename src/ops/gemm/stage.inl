@@ -1,0 +1,79 @@
+// Rows of the left matrix in the form the tile wants: as they are, or as pairs of bf16.
+
+namespace easel::ops {
+namespace {
+
+/// Words of A that `elements` floats become. A pair of bf16 is one word; the last one may be half empty.
+constexpr int64_t staged_words(Words words, int64_t elements) {
+  return words == Words::bf16_dot ? (elements + 1) / 2 : elements;
+}
+
+/// count floats → staged_words(count) words.
+template <Words words>
+void stage_row(const float* source, int64_t count, float* target) {
+  if constexpr (words != Words::bf16_dot) {
+    std::memcpy(target, source, static_cast<size_t>(count) * 4);
+  } else {
+#if defined(__AVX512BF16__)
+    const auto convert = [](__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); };
+    int64_t i = 0;
+    for (; i + 32 <= count; i += 32)
+      _mm512_storeu_si512(target + i / 2, convert(load(source + i), load(source + i + 16)));
+    if (const int rest = static_cast<int>(count - i); rest > 0) {
+      const __m512 low = load_first(source + i, std::min(rest, 16));
+      const __m512 high = rest > 16 ? load_first(source + i + 16, rest - 16) : zero();
+      _mm512_mask_storeu_epi32(target + i / 2, first((rest + 1) / 2), convert(low, high));
+    }
+#endif
+  }
+}
+
+/// How a weight's dtype enters the sum on this instruction set.
+inline Words words_of(DType dtype) {
+#if defined(__AVX512BF16__)
+  if (dtype == DType::bf16) return Words::bf16_dot;
+#endif
+  return dtype == DType::f32 ? Words::f32 : dtype == DType::f16 ? Words::f16_as_f32 : Words::bf16_as_f32;
+}
+
+/// Elements of A per word of the panel, as Pieces counts them.
+constexpr int64_t elements_per_word(Words words) { return words == Words::f32 || words == Words::bf16_dot ? 1 : 2; }
+
+/// Why the weight or the types of a call do not suit this unit; nullptr if they do. Units with the bf16 dot product
+/// leave other weights to the plain AVX-512 ones.
+inline const char* reject_types(const OpCall& call) {
+  const ArgType& w = call.inputs[1];
+#if defined(__AVX512BF16__)
+  if (w.dtype != DType::bf16) return "the weight is not bf16";
+#endif
+  if (w.dtype != DType::f32 && w.dtype != DType::f16 && w.dtype != DType::bf16)
+    return "the weight is not f32, f16 or bf16";
+  if (!w.constant || !w.contiguous()) return "the weight is not a constant";
+  if (call.output.dtype != DType::f32) return "the result is not f32";
+  for (size_t i = 0; i < call.inputs.size(); ++i) {
+    const ArgType& type = call.inputs[i];
+    if (i == 1) continue;
+    if (type.dtype != DType::f32) return "activations are not f32";
+    if (type.shape.rank() > 0 && type.strides[-1] != 1 && type.shape[-1] > 1) return "the last axis is strided";
+  }
+  return nullptr;
+}
+
+/// body.operator()<words>() for the one of the unit's kinds of words.
+template <typename Body>
+void with_words(Words words, Body&& body) {
+  switch (words) {
+#if defined(__AVX512BF16__)
+    case Words::bf16_dot: return body.template operator()<Words::bf16_dot>();
+    default: return;
+#else
+    case Words::f32: return body.template operator()<Words::f32>();
+    case Words::f16_as_f32: return body.template operator()<Words::f16_as_f32>();
+    case Words::bf16_as_f32: return body.template operator()<Words::bf16_as_f32>();
+    case Words::bf16_dot: return;
+#endif
+  }
+}
+
+}  // namespace
+}  // namespace easel::ops

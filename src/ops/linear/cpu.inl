@@ -1,0 +1,129 @@
+// linear on packed weights: y = act(x · wᵀ + bias) + residual, cut into blocks of rows × ranges of panels.
+#include "ops/gemm/gemm.inl"
+#include "ops/linear/linear.h"
+
+namespace easel::ops {
+namespace {
+
+/// The call in numbers.
+struct LinearPlan {
+  const LinearAttrs& attrs;
+  const ArgType &x, &w;
+  Words words;
+  Panels panels;
+  int64_t rows = 1, depth;
+  int64_t blocks, block_rows, ranges;
+  Pieces pieces;
+  int64_t staged_row;  ///< words between rows of the staged copy of x; 0: x is read where it is
+
+  explicit LinearPlan(const OpCall& call)
+      : attrs(call.as<LinearAttrs>()),
+        x(call.inputs[0]),
+        w(call.inputs[1]),
+        words(words_of(w.dtype)),
+        panels(w, attrs.activation == Activation::geglu),
+        depth(w.shape[1]),
+        pieces(1, staged_words(words, depth), 0, elements_per_word(words)) {
+    for (int axis = 0; axis + 1 < x.shape.rank(); ++axis) rows *= x.shape[axis];
+    blocks = (rows + kBlockRows - 1) / kBlockRows;
+    block_rows = blocks == 0 ? 0 : ((rows + blocks - 1) / blocks + 5) / 6 * 6;
+    // Enough pieces of work for many threads. Cutting along the columns is free where x is read in place.
+    constexpr int64_t kTasks = 64;
+    ranges = blocks == 0 ? 1 : std::clamp<int64_t>(kTasks / blocks, 1, std::max<int64_t>(1, panels.count()));
+    // Rows a power of two apart would share cache sets: one more line each.
+    staged_row = words == Words::bf16_dot ? (staged_words(words, depth) + 15) / 16 * 16 + 16 : 0;
+  }
+
+  /// Whether x is converted once for all tasks, or block by block where a block meets all columns anyway.
+  bool staged_at_once() const { return staged_row != 0 && ranges > 1; }
+  int64_t shared_bytes() const { return staged_at_once() ? rows * staged_row * 4 : 0; }
+  int64_t thread_bytes() const {
+    const int64_t bytes =
+        block_scratch_bytes(words, pieces) + (staged_row != 0 && ranges == 1 ? block_rows * staged_row * 4 : 0);
+    return (bytes + 63) / 64 * 64;
+  }
+};
+
+/// Offset of row `row` in elements, for a view whose last axis is contiguous.
+int64_t row_offset(const ArgType& type, int64_t row) {
+  int64_t offset = 0;
+  for (int axis = type.shape.rank() - 2; axis >= 0; --axis) {
+    offset += row % type.shape[axis] * type.strides[axis];
+    row /= type.shape[axis];
+  }
+  return offset;
+}
+
+template <Words words>
+void linear_run(const KernelArgs& args, const LinearPlan& plan) {
+  const float* x = static_cast<const float*>(args.inputs[0]);
+  const auto* packed = static_cast<const uint32_t*>(args.inputs[1]);
+  const float* residual = plan.attrs.residual ? static_cast<const float*>(args.inputs[2 + plan.attrs.bias]) : nullptr;
+  const ArgType* residual_type = residual ? &args.call.inputs[2u + plan.attrs.bias] : nullptr;
+  float* out = static_cast<float*>(args.output);
+  const Epilogue epilogue{plan.attrs.bias ? static_cast<const float*>(args.inputs[2]) : nullptr, plan.attrs.activation};
+  float* staged = reinterpret_cast<float*>(args.scratch);
+  std::byte* thread_scratch = args.scratch + plan.shared_bytes();
+
+  if (plan.staged_at_once()) {
+    constexpr int64_t kRows = 16;
+    args.pool.parallel_for((plan.rows + kRows - 1) / kRows, [&](int64_t task, int) {
+      for (int64_t m = task * kRows; m < std::min(plan.rows, (task + 1) * kRows); ++m)
+        stage_row<words>(x + row_offset(plan.x, m), plan.depth, staged + m * plan.staged_row);
+    });
+  }
+  // Blocks of rows vary fastest: threads meet at the same panels, which then come from memory once.
+  args.pool.parallel_for(plan.blocks * plan.ranges, [&](int64_t task, int thread) {
+    const int64_t block = task % plan.blocks, range = task / plan.blocks;
+    const int64_t m0 = block * plan.block_rows, m1 = std::min(plan.rows, m0 + plan.block_rows);
+    std::byte* scratch = thread_scratch + thread * plan.thread_bytes();
+    float* own = reinterpret_cast<float*>(scratch + block_scratch_bytes(words, plan.pieces));
+    BlockRows rows;
+    for (int64_t m = m0; m < m1; ++m) {
+      const int i = rows.count++;
+      if (plan.staged_at_once()) {
+        rows.a[i] = staged + m * plan.staged_row;
+      } else if (plan.staged_row != 0) {
+        stage_row<words>(x + row_offset(plan.x, m), plan.depth, own + i * plan.staged_row);
+        rows.a[i] = own + i * plan.staged_row;
+      } else {
+        rows.a[i] = x + row_offset(plan.x, m);
+      }
+      rows.out[i] = out + m * plan.panels.columns();
+      rows.residual[i] = residual ? residual + row_offset(*residual_type, m) : nullptr;
+      rows.channel_bias[i] = nullptr;
+    }
+    const int64_t count = plan.panels.count();
+    multiply_block<words>(rows, plan.pieces, plan.panels, packed, count * range / plan.ranges,
+                          count * (range + 1) / plan.ranges, epilogue, scratch);
+  });
+}
+
+void run(const KernelArgs& args) noexcept {
+  const LinearPlan plan(args.call);
+  with_words(plan.words, [&]<Words words>() { linear_run<words>(args, plan); });
+}
+
+const char* reject(const OpCall& call) noexcept { return reject_types(call); }
+
+const PackFormat* format(const OpCall& call, int index) noexcept {
+  if (index != 1) return nullptr;
+  return call.as<LinearAttrs>().activation == Activation::geglu ? &kGatedPanelFormat : &kPanelFormat;
+}
+
+int64_t scratch_bytes(const OpCall& call, int threads) noexcept {
+  const LinearPlan plan(call);
+  return plan.shared_bytes() + threads * plan.thread_bytes();
+}
+
+}  // namespace
+
+EASEL_ISA_KERNEL(linear) = {.name = EASEL_ISA_NAME,
+                            .isa = kUnitIsa,
+                            .reject = reject,
+                            .run = run,
+                            .format = format,
+                            .scratch_bytes = scratch_bytes,
+                            .in_place = 0b1100};
+
+}  // namespace easel::ops

@@ -1,0 +1,80 @@
+#include <cmath>
+
+#include "ops/harness.h"
+
+namespace easel::ops::testing {
+
+namespace {
+
+Case linear(Shape x, int64_t columns, LinearAttrs attrs, DType dtype = DType::f32) {
+  const int64_t depth = x.back();
+  const int64_t outputs = attrs.activation == Activation::geglu ? 2 * columns : columns;
+  Case c{.attrs = attrs, .inputs = {{.shape = x}, weight({outputs, depth}, dtype)}};
+  if (attrs.bias) c.inputs.push_back(weight({outputs}));
+  Shape y = x;
+  y[-1] = columns;
+  if (attrs.residual) c.inputs.push_back({.shape = y});
+  c.tolerance = 8 + std::sqrt(static_cast<double>(depth)) / 3;
+  if (dtype == DType::bf16) c.precision = DType::bf16, c.tolerance = 1;
+  c.flops = 2.0 * static_cast<double>(x.numel() * outputs);
+  return c;
+}
+
+constexpr DType kWeights[] = {DType::f32, DType::f16, DType::bf16};
+
+}  // namespace
+
+OpTests linear_tests() {
+  OpTests t;
+  Case by_hand = linear({2, 2}, 3, {.bias = true});
+  by_hand.inputs[0].values = {1, 2, 3, 4};
+  by_hand.inputs[1].values = {1, 0, 0, 1, 1, 1};
+  by_hand.inputs[2].values = {0, 10, 100};
+  by_hand.expected = {1, 12, 103, 3, 14, 107};
+  t.cases.push_back(by_hand);
+  for (const DType dtype : kWeights) {
+    for (const int64_t n : tail_lengths()) {
+      t.cases.push_back(linear({3, n}, 5, {}, dtype));
+      t.cases.push_back(linear({7, 9}, n, {.bias = true}, dtype));
+      t.cases.push_back(linear({n, 6}, 35, {.residual = true}, dtype));
+    }
+    t.cases.push_back(linear({2, 3, 5, 37}, 130, {.bias = true, .residual = true}, dtype));
+    t.cases.push_back(linear({4}, 6, {}, dtype));
+    t.cases.push_back(linear({0, 4}, 6, {.bias = true}, dtype));
+    t.cases.push_back(linear({5, 0}, 6, {.bias = true}, dtype));
+    t.cases.push_back(linear({401, 33}, 70, {.bias = true}, dtype));  // several blocks of rows
+    t.cases.push_back(linear({20, 3001}, 70, {}, dtype));             // several pieces of K
+    t.cases.push_back(linear({1, 1281}, 200, {.bias = true}, dtype));
+    for (const Activation activation :
+         {Activation::silu, Activation::gelu_erf, Activation::gelu_tanh, Activation::quick_gelu, Activation::geglu})
+      for (const int64_t n : {1, 8, 16, 31, 40, 64, 97}) {
+        const bool flag = n % 2 != 0;
+        t.cases.push_back(linear({5, 21}, n, {.bias = flag, .residual = !flag, .activation = activation}, dtype));
+      }
+  }
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto bench = [&](int64_t m, int64_t n, int64_t k, LinearAttrs attrs = {.bias = true}) {
+      t.benchmarks.push_back(linear({m, k}, n, attrs, dtype));
+    };
+    bench(8192, 320, 320);
+    bench(8192, 960, 320);
+    bench(8192, 1280, 320, {.bias = true, .activation = Activation::geglu});
+    bench(8192, 320, 1280, {.bias = true, .residual = true});
+    bench(2048, 640, 640);
+    bench(2048, 2560, 640, {.bias = true, .activation = Activation::geglu});
+    bench(2048, 640, 2560, {.bias = true, .residual = true});
+    bench(512, 1280, 1280);
+    bench(512, 5120, 1280, {.bias = true, .activation = Activation::geglu});
+    bench(512, 1280, 5120, {.bias = true, .residual = true});
+    bench(128, 1280, 1280);
+    bench(154, 640, 768);
+    bench(154, 3072, 768, {.bias = true, .activation = Activation::quick_gelu});
+    bench(2, 1280, 320, {.bias = true, .activation = Activation::silu});
+    bench(2, 1280, 1280);
+    bench(1, 1280, 1280);
+    bench(8192, 2560, 320);
+  }
+  return t;
+}
+
+}  // namespace easel::ops::testing
