@@ -1,0 +1,1 @@
+#include "ops/activation/cpu.inl"

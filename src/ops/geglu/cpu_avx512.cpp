@@ -1,0 +1,1 @@
+#include "ops/geglu/cpu.inl"
