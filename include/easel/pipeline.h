@@ -1,0 +1,120 @@
+// Text to pictures in one object: load a model, ask for pictures.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <easel/cancel.h>
+#include <easel/tensor.h>
+
+namespace easel {
+
+/// Precision of one part of a model. automatic: bf16 where the processor has bf16 dot products, else fp32.
+enum class Precision { automatic, fp32, bf16, fp16 };
+
+/// "fp32", "bf16", "fp16" → value; throws unsupported for "int8" (not available yet), invalid_argument otherwise.
+Precision parse_precision(const std::string& name);
+std::string to_string(Precision precision);
+
+struct LoadOptions {
+  Precision unet = Precision::automatic;
+  Precision vae = Precision::automatic;
+  Precision text_encoder = Precision::automatic;
+  int threads = 0;         ///< 0: one per physical core
+  std::string tokenizer;   ///< folder with vocab.json and merges.txt; empty: the model's own
+  bool keep_text_encoder = true;  ///< false: its memory is given back once the prompts of a call are encoded
+  std::function<void(const std::string&)> warn;  ///< one line per warning; empty: standard error
+  CancelToken cancel;      ///< stops loading and running
+};
+
+/// One prompt's worth of pictures. Results depend on these fields alone, never on time, threads or earlier calls.
+struct TextToImageRequest {
+  std::string prompt;                ///< UTF-8, literal; longer than the encoder's input is cut with a warning
+  std::string negative_prompt;
+  int steps = 20;
+  double guidance_scale = 7.5;       ///< ≤ 1 runs no negative branch
+  std::string sampler;               ///< empty: the model's own scheduler
+  std::string scheduler;             ///< sigma spacing: karras, exponential, …; empty: the model's own
+  double eta = 0;                    ///< DDIM only
+  uint64_t seed = 0;
+  int64_t width = 0, height = 0;     ///< pixels, multiples of the VAE's factor (8); 0: the model's own size
+  int num_images_per_prompt = 1;
+  int batch_size = 0;                ///< pictures run together; 0: all of a prompt; never changes a picture
+  std::optional<Tensor> initial_latents;  ///< [N, C, h, w] f32 unit-variance noise instead of the seed's
+};
+
+struct Picture {
+  int64_t width = 0, height = 0;
+  std::vector<uint8_t> rgb;  ///< height × width × 3
+  uint64_t seed = 0;
+  int index = 0;             ///< within its prompt
+};
+
+struct StepProgress {
+  int done = 0, total = 0;   ///< denoiser runs of this request
+  double seconds = 0;        ///< of the last one
+};
+
+/// Seconds spent, as `--json` reports them.
+struct Timings {
+  double load = 0, compile = 0, text_encode = 0;
+  std::vector<double> steps;   ///< one per denoiser run, batch after batch
+  std::vector<double> decode;  ///< one per batch
+  double total = 0;
+};
+
+struct TextToImageResult {
+  std::vector<Picture> pictures;
+  Tensor latents;  ///< final latents of all pictures, [N, C, h, w] f32, in the diffusion model's scale
+  Timings seconds;
+};
+
+/// Called with ("latents.3", tensor) and the like: see the names under `--trace` in the README. Tensors are f32.
+using TraceSink = std::function<void(const std::string& name, const Tensor& value)>;
+
+/// A loaded model. Calls from several threads are served one after the other.
+class TextToImagePipeline {
+ public:
+  /// path: a diffusers folder, or an original single-file checkpoint (.safetensors).
+  /// Throws io, shape_mismatch or unsupported, naming the file and the tensor or key.
+  static TextToImagePipeline load(const std::string& path, const LoadOptions& options = {});
+  ~TextToImagePipeline();
+  TextToImagePipeline(TextToImagePipeline&&) noexcept;
+  TextToImagePipeline& operator=(TextToImagePipeline&&) noexcept;
+
+  /// Throws invalid_argument for fields out of range, before any work; cancelled; out_of_memory.
+  void validate(const TextToImageRequest& request) const;
+  TextToImageResult generate(const TextToImageRequest& request,
+                             const std::function<void(const StepProgress&)>& progress = {},
+                             const TraceSink& trace = {});
+  /// Encodes the prompts of all requests first, so that the text encoder's memory can go before the first picture;
+  /// generate() then finds them encoded.
+  void encode_prompts(const std::vector<TextToImageRequest>& requests);
+
+  struct Info {
+    std::string path, family, scheduler_class;
+    int64_t default_width = 0, default_height = 0;
+    Precision unet, vae, text_encoder;  ///< what runs; never automatic
+    std::string device;                 ///< "cpu (AMD …, avx512_bf16)"
+    int threads = 0;
+    double load_seconds = 0;
+  };
+  const Info& info() const;
+
+  /// Everything `easel inspect` prints about a model at a size, without running it: architecture, parameters, dtypes,
+  /// plan, peak memory; with `kernels`, for every layer the kernel chosen and why the others were not.
+  std::string describe(const TextToImageRequest& request, bool kernels = false) const;
+  /// The same as JSON text.
+  std::string describe_json(const TextToImageRequest& request) const;
+
+ private:
+  struct Impl;
+  explicit TextToImagePipeline(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace easel
