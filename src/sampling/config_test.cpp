@@ -1,1 +1,268 @@
+#include "sampling/config.h"
+
 #include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include <easel/error.h>
+
+#include "sampling/sampler.h"
+
+namespace easel::sampling {
+namespace {
+
+using nlohmann::json;
+
+const char* const kClasses[] = {"DDPMScheduler",          "DDIMScheduler",
+                                "PNDMScheduler",          "DPMSolverMultistepScheduler",
+                                "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"};
+
+struct Failure {
+  ErrorCode code = ErrorCode::internal;
+  std::string message = "nothing was thrown";
+};
+
+Failure failure_of(const json& config, const std::string& name = "", SamplerOptions options = {}) {
+  try {
+    make_sampler(config, name, options);
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << "more than one line";
+    return {error.code(), error.what()};
+  }
+  return {};
+}
+
+#define EXPECT_HAS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+const json kConfig = {{"_class_name", "DDIMScheduler"}, {"beta_schedule", "scaled_linear"}};
+
+TEST(SchedulerConfig, BadFieldsAreNamed) {
+  const std::vector<std::pair<const char*, json>> bad = {
+      {"num_train_timesteps", -1},
+      {"num_train_timesteps", 0},
+      {"num_train_timesteps", 1e12},
+      {"num_train_timesteps", 1000.5},
+      {"num_train_timesteps", "1000"},
+      {"num_train_timesteps", nullptr},
+      {"num_train_timesteps", json::array({1000})},
+      {"beta_start", "NaN"},
+      {"beta_start", -0.1},
+      {"beta_end", 1.5},
+      {"beta_end", json::object()},
+      {"beta_schedule", "cosine\nnot"},
+      {"beta_schedule", 3},
+      {"prediction_type", "noise"},
+      {"prediction_type", nullptr},
+      {"timestep_spacing", "uneven"},
+      {"timestep_spacing", json::array()},
+      {"steps_offset", -1},
+      {"steps_offset", 1.5},
+      {"trained_betas", json::array()},
+      {"trained_betas", json::array({0.1, "x"})},
+      {"trained_betas", json::array({0.1, 0.2})},
+      {"trained_betas", std::vector<double>(1000, 2.0)},
+      {"trained_betas", "0.1"},
+  };
+  for (const char* name : kClasses)
+    for (const auto& [field, value] : bad) {
+      json config = kConfig;
+      config["_class_name"] = name;
+      config[field] = value;
+      const Failure failure = failure_of(config);
+      EXPECT_HAS(failure.message, field);
+      EXPECT_HAS(failure.message, "expected");
+      EXPECT_HAS(failure.message, "found");
+      EXPECT_TRUE(failure.code == ErrorCode::io || failure.code == ErrorCode::unsupported) << failure.message;
+    }
+}
+
+TEST(SchedulerConfig, BadFieldsOfOneClass) {
+  const std::vector<std::tuple<const char*, const char*, json>> bad = {
+      {"DDPMScheduler", "variance_type", "fixed_tiny"},
+      {"DDPMScheduler", "clip_sample", "yes"},
+      {"DDPMScheduler", "clip_sample_range", -1},
+      {"DDIMScheduler", "thresholding", 1},
+      {"DDIMScheduler", "dynamic_thresholding_ratio", 1.5},
+      {"DDIMScheduler", "sample_max_value", 0},
+      {"DDIMScheduler", "set_alpha_to_one", "true"},
+      {"DDIMScheduler", "rescale_betas_zero_snr", 2},
+      {"DDIMScheduler", "beta_schedule", "sigmoid"},
+      {"PNDMScheduler", "skip_prk_steps", 0},
+      {"PNDMScheduler", "prediction_type", "sample"},
+      {"DPMSolverMultistepScheduler", "solver_order", 4},
+      {"DPMSolverMultistepScheduler", "solver_order", 0},
+      {"DPMSolverMultistepScheduler", "solver_type", "rk4"},
+      {"DPMSolverMultistepScheduler", "algorithm_type", "dpm"},
+      {"DPMSolverMultistepScheduler", "final_sigmas_type", "one"},
+      {"DPMSolverMultistepScheduler", "lambda_min_clipped", "low"},
+      {"DPMSolverMultistepScheduler", "lambda_min_clipped", 1e9},
+      {"DPMSolverMultistepScheduler", "use_flow_sigmas", true},
+      {"DPMSolverMultistepScheduler", "prediction_type", "flow_prediction"},
+      {"EulerDiscreteScheduler", "interpolation_type", "cubic"},
+      {"EulerDiscreteScheduler", "timestep_type", "sometimes"},
+      {"EulerDiscreteScheduler", "use_karras_sigmas", "yes"},
+      {"EulerAncestralDiscreteScheduler", "prediction_type", "sample"},
+  };
+  for (const auto& [name, field, value] : bad) {
+    const Failure failure = failure_of({{"_class_name", name}, {field, value}});
+    EXPECT_HAS(failure.message, field);
+    EXPECT_HAS(failure.message, "expected");
+  }
+  EXPECT_HAS(
+      failure_of({{"_class_name", "EulerDiscreteScheduler"}, {"use_karras_sigmas", true}, {"sigma_min", -1}}).message,
+      "sigma_min");
+  EXPECT_HAS(
+      failure_of(
+          {{"_class_name", "EulerDiscreteScheduler"}, {"use_karras_sigmas", true}, {"use_exponential_sigmas", true}})
+          .message,
+      "at most one");
+  EXPECT_HAS(failure_of({{"_class_name", "DPMSolverMultistepScheduler"}, {"algorithm_type", "dpmsolver"}}).message,
+             "final_sigmas_type");
+}
+
+TEST(SchedulerConfig, NoBetasThatDivideByZero) {
+  EXPECT_HAS(failure_of({{"_class_name", "EulerDiscreteScheduler"}, {"beta_start", 0}, {"beta_end", 0}}).message,
+             "beta_start");
+  EXPECT_HAS(failure_of({{"_class_name", "DDIMScheduler"}, {"beta_start", 1}, {"beta_end", 1}}).message, "beta_start");
+  // ᾱ = 0 and a network that predicts the noise: x0 would be 0/0.
+  const Failure failure = failure_of(
+      {{"_class_name", "DDIMScheduler"}, {"rescale_betas_zero_snr", true}, {"timestep_spacing", "trailing"}});
+  EXPECT_EQ(failure.code, ErrorCode::unsupported);
+  EXPECT_HAS(failure.message, "rescale_betas_zero_snr");
+}
+
+TEST(SchedulerConfig, StepsAndEta) {
+  for (const int steps : {0, -5, std::numeric_limits<int>::min(), std::numeric_limits<int>::max()}) {
+    SamplerOptions options;
+    options.steps = steps;
+    const Failure failure = failure_of(kConfig, "", options);
+    EXPECT_EQ(failure.code, ErrorCode::invalid_argument);
+    EXPECT_HAS(failure.message, "--steps");
+    EXPECT_HAS(failure.message, std::to_string(steps));
+  }
+  SamplerOptions many;
+  many.steps = 1001;
+  for (const char* name : {"ddim", "ddpm"})
+    EXPECT_EQ(failure_of(kConfig, name, many).code, ErrorCode::invalid_argument);
+  for (const char* name : {"euler", "euler_a", "plms", "dpmpp_2m"})
+    EXPECT_NE(make_sampler(kConfig, name, many), nullptr);
+  many.steps = 3;
+  EXPECT_HAS(failure_of(kConfig, "pndm", many).message, "Runge-Kutta");
+  // Timesteps beyond the last trained one.
+  many.steps = 1000;
+  json offset = kConfig;
+  offset["steps_offset"] = 1;
+  EXPECT_EQ(failure_of(offset, "ddim", many).code, ErrorCode::invalid_argument);
+  for (const double eta : {-0.1, 1.1, std::nan("")}) {
+    SamplerOptions options;
+    options.eta = eta;
+    EXPECT_EQ(failure_of(kConfig, "", options).code, ErrorCode::invalid_argument);
+  }
+}
+
+TEST(SchedulerConfig, EveryNameAndClassIsKnown) {
+  for (const std::string& name : sampler_names()) EXPECT_NE(make_sampler(kConfig, name, {}), nullptr) << name;
+  for (const char* name : kClasses) {
+    EXPECT_NE(make_sampler(kConfig, name, {}), nullptr);
+    EXPECT_NE(make_sampler({{"_class_name", name}}, "", {}), nullptr);
+  }
+  EXPECT_NE(make_sampler(kConfig, "DPM-Solver++", {}), nullptr);
+}
+
+TEST(SchedulerConfig, UnknownSamplersNameTheNearOnes) {
+  const auto message = [](const std::string& name) {
+    const Failure failure = failure_of(kConfig, name);
+    EXPECT_EQ(failure.code, ErrorCode::invalid_argument);
+    return failure.message;
+  };
+  EXPECT_HAS(message("eular"), "euler");
+  EXPECT_HAS(message("dimm"), "ddim");
+  EXPECT_HAS(message("dpmpp2m"), "dpmpp_2m");
+  EXPECT_HAS(message("DDIMSchedular"), "DDIMScheduler");
+  EXPECT_HAS(message("euler_ancestrel"), "euler_ancestral");
+  const std::string far = message("quantum-annealing");
+  for (const char* name : {"ddpm", "ddim", "pndm", "dpm_solver++", "euler", "euler_ancestral"}) EXPECT_HAS(far, name);
+  EXPECT_HAS(message(std::string(100000, 'x')), "unknown sampler");
+  EXPECT_HAS(message("a\nb"), "a\\x0ab");
+}
+
+TEST(SchedulerConfig, ClassNames) {
+  EXPECT_HAS(failure_of(json::object()).message, "_class_name");
+  EXPECT_HAS(failure_of({{"_class_name", 7}}).message, "_class_name");
+  const Failure failure = failure_of({{"_class_name", "HeunDiscreteScheduler"}});
+  EXPECT_EQ(failure.code, ErrorCode::unsupported);
+  EXPECT_HAS(failure.message, "EulerDiscreteScheduler");
+  EXPECT_EQ(failure_of(json::array()).code, ErrorCode::io);
+  EXPECT_EQ(failure_of(nullptr, "ddim").code, ErrorCode::io);
+}
+
+TEST(SchedulerConfig, SigmaSchedules) {
+  SamplerOptions options;
+  for (const char* name : {"karras", "exponential", "beta", "lu", "normal", "default", "linspace", "trailing"}) {
+    options.sigma_schedule = name;
+    EXPECT_NE(make_sampler(kConfig, "dpmpp_2m", options), nullptr) << name;
+  }
+  for (const char* name : {"karras", "exponential", "beta"}) {
+    options.sigma_schedule = name;
+    EXPECT_NE(make_sampler(kConfig, "euler", options), nullptr);
+    for (const char* sampler : {"ddim", "ddpm", "plms", "euler_a"}) {
+      const Failure failure = failure_of(kConfig, sampler, options);
+      EXPECT_EQ(failure.code, ErrorCode::invalid_argument);
+      EXPECT_HAS(failure.message, "--scheduler " + std::string(name));
+      EXPECT_HAS(failure.message, "--sampler");
+    }
+  }
+  options.sigma_schedule = "lu";
+  EXPECT_EQ(failure_of(kConfig, "euler", options).code, ErrorCode::invalid_argument);
+  options.sigma_schedule = "caras";
+  EXPECT_HAS(failure_of(kConfig, "euler", options).message, "karras");
+  // It overrides what the file asks for.
+  json config = {{"_class_name", "EulerDiscreteScheduler"}, {"use_karras_sigmas", true}};
+  options.sigma_schedule = "normal";
+  const auto normal = make_sampler(config, "", options)->timesteps();
+  options.sigma_schedule.reset();
+  EXPECT_NE(make_sampler(config, "", options)->timesteps(), normal);
+  config.erase("use_karras_sigmas");
+  EXPECT_EQ(make_sampler(config, "", options)->timesteps(), normal);
+}
+
+TEST(SchedulerConfig, PlmsAlwaysSkipsTheRungeKuttaSteps) {
+  SamplerOptions options;
+  options.steps = 10;
+  json config = kConfig;
+  EXPECT_EQ(make_sampler(config, "plms", options)->timesteps().size(), 11u);
+  EXPECT_EQ(make_sampler(config, "pndm", options)->timesteps().size(), 19u);
+  config["skip_prk_steps"] = true;
+  EXPECT_EQ(make_sampler(config, "pndm", options)->timesteps().size(), 11u);
+}
+
+TEST(SchedulerConfig, ParsesWhatPythonWrites) {
+  const json config = parse_scheduler_config(
+      R"({"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity, "note": "-Infinity \" NaN"})");
+  EXPECT_EQ(config["note"], "-Infinity \" NaN");
+  EXPECT_NE(make_sampler(config, "", {}), nullptr);
+  EXPECT_HAS(failure_of(parse_scheduler_config(R"({"_class_name": "DDIMScheduler", "beta_end": NaN})")).message,
+             "beta_end");
+  const std::string deep = "{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}";
+  for (const std::string& text : {std::string(), std::string("{"), std::string("[1]"), std::string("{\"a\": Inf}"),
+                                  std::string("\"\\"), std::string("{\"a\": 1e999}"), deep})
+    EXPECT_THROW(parse_scheduler_config(text), Error);
+}
+
+TEST(SchedulerConfig, StableDiffusionPipelineChanges) {
+  const json config = {{"_class_name", "DDIMScheduler"}, {"clip_sample", true}, {"steps_offset", 0}};
+  EXPECT_EQ(stable_diffusion_config(config, true)["steps_offset"], 1);
+  EXPECT_EQ(stable_diffusion_config(config, false)["clip_sample"], false);
+  EXPECT_EQ(stable_diffusion_config({{"a", 1}}, true)["steps_offset"], 1);
+  EXPECT_FALSE(stable_diffusion_config({{"a", 1}}, false).contains("steps_offset"));
+  const json defaults = {{"steps_offset", 0}, {"_use_default_values", {"steps_offset"}}};
+  EXPECT_EQ(stable_diffusion_config(defaults, false)["steps_offset"], 0);
+  EXPECT_TRUE(stable_diffusion_config(defaults, true)["_use_default_values"].empty());
+  // What is wrong stays wrong, for its reader to say.
+  EXPECT_EQ(stable_diffusion_config({{"steps_offset", "x"}}, true)["steps_offset"], "x");
+  EXPECT_TRUE(stable_diffusion_config(json::array(), true).is_array());
+}
+
+}  // namespace
+}  // namespace easel::sampling
