@@ -1,0 +1,232 @@
+// Two passes over memory. The first takes, per chunk of positions, mean and sum of squared deviations of every channel,
+// then of every group; chunks are merged in their order, in double. The second normalizes and applies the activation.
+#include <cmath>
+
+#include "ops/isa.h"
+#include "ops/parts.h"
+#include "ops/simd.h"
+
+namespace easel::ops {
+
+namespace {
+
+using namespace simd;
+
+constexpr int kBlock = 4;                  // vectors of channels that one sweep over a chunk keeps in registers
+constexpr int64_t kSumRows = 64;           // positions summed in f32 before going over to double
+constexpr int64_t kChunkElements = 65536;  // 256 KB: a chunk stays in the second-level cache between sweeps
+
+struct Sizes {
+  int64_t pictures, positions, channels, groups;
+  int64_t chunk, chunks;  // positions in a chunk, chunks in a picture
+
+  explicit Sizes(const OpCall& call) {
+    const Shape& shape = call.output.shape;
+    pictures = shape[0];
+    positions = product(shape, 1, shape.rank() - 1);
+    channels = shape.back();
+    groups = call.as<GroupNormAttrs>().groups;
+    chunk = std::max<int64_t>(8, kChunkElements / std::max<int64_t>(1, channels));
+    chunks = (positions + chunk - 1) / chunk;
+  }
+  int64_t width() const { return channels / groups; }
+};
+
+struct Moments {
+  double mean = 0, squares = 0;  // Σ (x − mean)²
+};
+
+// Per-channel moments of `rows` positions, for `live` ≤ kBlock·kLanes channels from x on.
+void channel_moments(const float* x, int64_t rows, int64_t stride, int64_t live, Moments* out) {
+  constexpr int64_t kWidth = kBlock * kLanes;
+  const auto read = [&](const float* row, int k) {
+    return live == kWidth ? load(row + k * kLanes)
+                          : load_n(row + k * kLanes, std::clamp<int64_t>(live - k * kLanes, 0, kLanes));
+  };
+  // Differences from the mean of the first rows keep their digits where the mean is far from 0.
+  Vec shift[kBlock] = {};
+  const int64_t lead = std::min<int64_t>(rows, 8);
+  for (int64_t r = 0; r < lead; ++r)
+    for (int k = 0; k < kBlock; ++k) shift[k] += read(x + r * stride, k);
+  for (Vec& s : shift) s = s / static_cast<float>(lead);
+
+  double sums[kWidth] = {}, squares[kWidth] = {};
+  for (int64_t begin = 0; begin < rows; begin += kSumRows) {
+    const int64_t end = std::min(rows, begin + kSumRows);
+    Vec s[kBlock] = {}, q[kBlock] = {};
+    for (int64_t r = begin; r < end; ++r)
+      for (int k = 0; k < kBlock; ++k) {
+        const Vec d = read(x + r * stride, k) - shift[k];
+        s[k] += d;
+        q[k] += d * d;
+      }
+    float lanes[2][kWidth];
+    std::memcpy(lanes[0], s, sizeof s);
+    std::memcpy(lanes[1], q, sizeof q);
+    for (int64_t c = 0; c < kWidth; ++c) {
+      sums[c] += lanes[0][c];
+      squares[c] += lanes[1][c];
+    }
+  }
+  float shifts[kWidth];
+  std::memcpy(shifts, shift, sizeof shift);
+  const double n = static_cast<double>(rows);
+  for (int64_t c = 0; c < live; ++c) out[c] = {shifts[c] + sums[c] / n, squares[c] - sums[c] * sums[c] / n};
+}
+
+// Moments of parts[0 … count-1], of n elements each, together.
+template <typename Part>
+Moments merge(int64_t count, Part&& part) {
+  double total = 0, mean = 0, squares = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto [moments, n] = part(i);
+    total += n;
+    mean += n * moments.mean;
+  }
+  mean /= total;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto [moments, n] = part(i);
+    squares += moments.squares + n * (moments.mean - mean) * (moments.mean - mean);
+  }
+  return {mean, squares};
+}
+
+struct Weighted {
+  Moments moments;
+  double n;
+};
+
+// y = act((x − mean) · factor + offset) per channel, the mean's lower digits being part of the offset.
+struct Coefficients {
+  float *mean, *factor, *offset;
+};
+
+// Scratch: moments of each (picture, chunk, group), coefficients of each (picture, channel), and for each thread the
+// channel moments of the chunk that it works on.
+struct Scratch {
+  Moments* groups;
+  Moments* channels;
+  float* coefficients;
+
+  static int64_t bytes(const Sizes& s, int threads) {
+    return static_cast<int64_t>(sizeof(Moments)) * (s.pictures * s.chunks * s.groups + threads * s.channels) +
+           static_cast<int64_t>(sizeof(float)) * s.pictures * s.channels * 3;
+  }
+  Scratch(std::byte* memory, const Sizes& s, int threads)
+      : groups(reinterpret_cast<Moments*>(memory)),
+        channels(groups + s.pictures * s.chunks * s.groups),
+        coefficients(reinterpret_cast<float*>(channels + threads * s.channels)) {}
+  Coefficients of_picture(const Sizes& s, int64_t picture) const {
+    float* at = coefficients + picture * s.channels * 3;
+    return {at, at + s.channels, at + 2 * s.channels};
+  }
+};
+
+void find_coefficients(const Sizes& s, const Moments* moments, const float* weight, const float* bias, double eps,
+                       Coefficients out) {
+  const double width = static_cast<double>(s.width());
+  for (int64_t g = 0; g < s.groups; ++g) {
+    const Moments whole = merge(s.chunks, [&](int64_t i) {
+      const int64_t rows = std::min(s.chunk, s.positions - i * s.chunk);
+      return Weighted{moments[i * s.groups + g], static_cast<double>(rows) * width};
+    });
+    const double variance = std::max(whole.squares / (static_cast<double>(s.positions) * width), 0.0);
+    const double inverse = 1 / std::sqrt(variance + eps);
+    const auto high = static_cast<float>(whole.mean);
+    for (int64_t c = g * s.width(); c < (g + 1) * s.width(); ++c) {
+      out.mean[c] = high;
+      out.factor[c] = static_cast<float>(inverse * weight[c]);
+      // An infinite weight makes results infinite; its product with the mean's lower digits would make them NaN.
+      const double low = std::isinf(weight[c]) ? 0 : (whole.mean - high) * inverse * weight[c];
+      out.offset[c] = static_cast<float>(bias[c] - low);
+    }
+  }
+}
+
+template <Vec (*kFunction)(Vec)>
+void normalize(const float* x, float* y, int64_t rows, int64_t channels, Coefficients by) {
+  for (int64_t r = 0; r < rows; ++r, x += channels, y += channels) {
+    int64_t c = 0;
+    const auto at = [&](int64_t i) {
+      return kFunction((load(x + i) - load(by.mean + i)) * load(by.factor + i) + load(by.offset + i));
+    };
+    for (; c + 2 * kLanes <= channels; c += 2 * kLanes) {
+      const Vec first = at(c), second = at(c + kLanes);
+      store(y + c, first);
+      store(y + c + kLanes, second);
+    }
+    for (; c < channels; c += kLanes) {
+      const int64_t n = std::min(kLanes, channels - c);
+      const Vec v = (load_n(x + c, n) - load_n(by.mean + c, n)) * load_n(by.factor + c, n) + load_n(by.offset + c, n);
+      store_n(y + c, kFunction(v), n);
+    }
+  }
+}
+
+Vec same(Vec x) { return x; }
+
+auto normalizer(Activation activation) {
+  switch (activation) {
+    case Activation::silu: return normalize<silu>;
+    case Activation::gelu_erf: return normalize<gelu_erf>;
+    case Activation::gelu_tanh: return normalize<gelu_tanh>;
+    case Activation::quick_gelu: return normalize<quick_gelu>;
+    case Activation::none:
+    case Activation::geglu: break;
+  }
+  return normalize<same>;
+}
+
+const char* group_norm_reject(const OpCall& call) noexcept {
+  for (const ArgType& input : call.inputs) {
+    if (input.dtype != DType::f32) return "needs f32";
+    if (!input.contiguous()) return "needs contiguous rows";
+  }
+  return nullptr;
+}
+
+int64_t group_norm_scratch(const OpCall& call, int threads) noexcept { return Scratch::bytes(Sizes(call), threads); }
+
+void group_norm_run(const KernelArgs& args) noexcept {
+  const Sizes s(args.call);
+  const auto& attrs = args.call.as<GroupNormAttrs>();
+  const float* x = static_cast<const float*>(args.inputs[0]);
+  const float* weight = static_cast<const float*>(args.inputs[1]);
+  const float* bias = static_cast<const float*>(args.inputs[2]);
+  float* y = static_cast<float*>(args.output);
+  const Scratch scratch(args.scratch, s, args.pool.threads());
+  const auto first_row = [&](int64_t part) { return part / s.chunks * s.positions + part % s.chunks * s.chunk; };
+  const auto rows_of = [&](int64_t part) { return std::min(s.chunk, s.positions - part % s.chunks * s.chunk); };
+
+  args.pool.parallel_for(s.pictures * s.chunks, [&](int64_t part, int thread) {
+    Moments* channels = scratch.channels + thread * s.channels;
+    const float* from = x + first_row(part) * s.channels;
+    for (int64_t c = 0; c < s.channels; c += kBlock * kLanes)
+      channel_moments(from + c, rows_of(part), s.channels, std::min(kBlock * kLanes, s.channels - c), channels + c);
+    const auto rows = static_cast<double>(rows_of(part));
+    for (int64_t g = 0; g < s.groups; ++g)
+      scratch.groups[part * s.groups + g] = merge(s.width(), [&](int64_t i) {
+        return Weighted{channels[g * s.width() + i], rows};
+      });
+  });
+  args.pool.parallel_for(s.pictures, [&](int64_t picture, int) {
+    find_coefficients(s, scratch.groups + picture * s.chunks * s.groups, weight, bias, attrs.eps,
+                      scratch.of_picture(s, picture));
+  });
+  const auto normalize_rows = normalizer(attrs.activation);
+  args.pool.parallel_for(s.pictures * s.chunks, [&](int64_t part, int) {
+    const int64_t at = first_row(part) * s.channels;
+    normalize_rows(x + at, y + at, rows_of(part), s.channels, scratch.of_picture(s, part / s.chunks));
+  });
+}
+
+}  // namespace
+
+EASEL_ISA_KERNEL(group_norm) = {.name = EASEL_ISA_NAME,
+                                .isa = kUnitIsa,
+                                .reject = group_norm_reject,
+                                .run = group_norm_run,
+                                .scratch_bytes = group_norm_scratch,
+                                .in_place = 1};
+
+}  // namespace easel::ops

@@ -1,0 +1,1 @@
+#include "ops/group_norm/cpu.inl"

@@ -1,0 +1,64 @@
+#include <cmath>
+
+#include "ops/isa.h"
+#include "ops/parts.h"
+
+namespace easel::ops {
+
+namespace {
+
+double activate(Activation kind, double x) {
+  switch (kind) {
+    case Activation::silu: return x / (1 + std::exp(-x));
+    case Activation::gelu_erf: return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
+    case Activation::gelu_tanh:
+      return x * 0.5 * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+    case Activation::quick_gelu: return x / (1 + std::exp(-1.702 * x));
+    case Activation::none:
+    case Activation::geglu: break;
+  }
+  return x;
+}
+
+const char* reject(const OpCall& call) noexcept {
+  for (const ArgType& input : call.inputs) {
+    if (input.dtype != DType::f32) return "needs f32";
+    if (!input.contiguous()) return "needs contiguous rows";
+  }
+  return nullptr;
+}
+
+void run(const KernelArgs& args) noexcept {
+  const Shape& shape = args.call.output.shape;
+  const auto& attrs = args.call.as<GroupNormAttrs>();
+  const int64_t channels = shape.back(), positions = product(shape, 1, shape.rank() - 1);
+  const int64_t width = channels / attrs.groups;
+  const float* weight = static_cast<const float*>(args.inputs[1]);
+  const float* bias = static_cast<const float*>(args.inputs[2]);
+  for (int64_t picture = 0; picture < shape[0]; ++picture)
+    for (int64_t group = 0; group < attrs.groups; ++group) {
+      const int64_t first = picture * positions * channels + group * width;
+      const float* x = static_cast<const float*>(args.inputs[0]) + first;
+      float* y = static_cast<float*>(args.output) + first;
+      double mean = 0, variance = 0;
+      const auto each = [&](auto&& body) {
+        for (int64_t p = 0; p < positions; ++p)
+          for (int64_t c = 0; c < width; ++c) body(p * channels + c, c);
+      };
+      const auto count = static_cast<double>(positions * width);
+      each([&](int64_t i, int64_t) { mean += x[i]; });
+      mean /= count;
+      each([&](int64_t i, int64_t) { variance += (x[i] - mean) * (x[i] - mean); });
+      const double factor = 1 / std::sqrt(variance / count + attrs.eps);
+      each([&](int64_t i, int64_t c) {
+        const double value = (x[i] - mean) * factor * weight[group * width + c] + bias[group * width + c];
+        y[i] = static_cast<float>(activate(attrs.activation, value));
+      });
+    }
+}
+
+}  // namespace
+
+EASEL_KERNEL(group_norm_reference) = {.name = "reference", .reject = reject, .run = run, .in_place = 1};
+
+}  // namespace easel::ops
