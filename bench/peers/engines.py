@@ -1,0 +1,207 @@
+"""The engines that bench.py compares; each run happens in a process of its own.
+
+    python3 bench/peers/engines.py prepare  --model DIR --work WORK …   # latents, embeddings, coefficients
+    python3 bench/peers/engines.py convert  --model DIR --work WORK …   # OpenVINO models, once
+    python3 bench/peers/engines.py diffusers-fp32 --model DIR --work WORK …
+
+bench.py calls these. A run prints one JSON object on its last line of stdout: seconds for
+load, text_encode, steps (one per UNet call with guidance, batch 2) and decode; it writes
+`latents` and `decoded` to WORK/<engine>.npz. All engines run the same DDIM steps without
+noise, which are x ← c_x·x + c_e·eps with coefficients from `prepare`, so that an engine
+without schedulers needs nothing but numpy.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def clock():
+    return time.perf_counter()
+
+
+def load_pipeline(model, dtype):
+    """The diffusers pipeline with its weights in `dtype`."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(
+        model, dtype=dtype, local_files_only=True, safety_checker=None, requires_safety_checker=False)
+    for part in (pipe.unet, pipe.vae, pipe.text_encoder):
+        part.to(dtype).eval().requires_grad_(False)
+    torch.set_grad_enabled(False)
+    return pipe
+
+
+def prepare(args):
+    """Writes WORK/shared.npz: initial latents, text embeddings [2,77,D], timesteps, coefficients.
+
+    Also WORK/latents.safetensors for engines that read a file.
+    """
+    import torch
+    from diffusers import DDIMScheduler
+    from safetensors.numpy import save_file
+
+    torch.set_num_threads(args.threads)
+    pipe = load_pipeline(args.model, torch.float32)
+    scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    if scheduler.config.prediction_type != "epsilon" or scheduler.config.clip_sample:
+        raise SystemExit("the benchmark's DDIM steps need a model that predicts epsilon, without clipping")
+    scheduler.set_timesteps(args.steps)
+    stride = scheduler.config.num_train_timesteps // args.steps
+    c_x, c_e = [], []
+    for t in scheduler.timesteps.tolist():
+        now = scheduler.alphas_cumprod[t].double()
+        before = t - stride
+        then = (scheduler.alphas_cumprod[before] if before >= 0 else scheduler.final_alpha_cumprod).double()
+        c_x.append((then / now).sqrt().item())
+        c_e.append(((1 - then).sqrt() - (then * (1 - now) / now).sqrt()).item())
+    positive, negative = pipe.encode_prompt(args.prompt, "cpu", 1, True, args.negative_prompt)
+    shape = (1, pipe.unet.config.in_channels, args.height // 8, args.width // 8)
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(args.seed)).numpy()
+    work = Path(args.work)
+    np.savez(work / "shared.npz", latents=latents, embeds=torch.cat([negative, positive]).numpy(),
+             timesteps=scheduler.timesteps.numpy(), c_x=c_x, c_e=c_e,
+             scaling_factor=pipe.vae.config.scaling_factor)
+    save_file({"latents": latents}, str(work / "latents.safetensors"))
+    return {"timesteps": scheduler.timesteps.tolist()}
+
+
+def run_diffusers(args, dtype_name, channels_last):
+    """torch eager; `channels_last` is torch's memory format for convolutions."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype_name]
+    shared = np.load(Path(args.work) / "shared.npz")
+    start = clock()
+    pipe = load_pipeline(args.model, dtype)
+    if channels_last:
+        pipe.unet.to(memory_format=torch.channels_last)
+        pipe.vae.to(memory_format=torch.channels_last)
+    seconds = {"load": clock() - start}
+    start = clock()
+    positive, negative = pipe.encode_prompt(args.prompt, "cpu", 1, True, args.negative_prompt)
+    embeds = torch.cat([negative, positive])
+    seconds["text_encode"] = clock() - start
+    x = torch.from_numpy(shared["latents"])
+    seconds["steps"] = []
+    for t, c_x, c_e in zip(shared["timesteps"], shared["c_x"], shared["c_e"]):
+        start = clock()
+        both = pipe.unet(torch.cat([x, x]).to(dtype), torch.tensor(t), embeds).sample.float()
+        eps = both[:1] + args.guidance_scale * (both[1:] - both[:1])
+        x = float(c_x) * x + float(c_e) * eps
+        seconds["steps"].append(clock() - start)
+    start = clock()
+    decoded = pipe.vae.decode((x / float(shared["scaling_factor"])).to(dtype)).sample.float()
+    seconds["decode"] = [clock() - start]
+    return seconds, x.numpy(), decoded.numpy()
+
+
+def convert(args):
+    """Converts UNet (batch 2) and VAE decoder to OpenVINO models with static shapes."""
+    import openvino
+    import torch
+
+    torch.set_num_threads(args.threads)
+    pipe = load_pipeline(args.model, torch.float32)
+    work = Path(args.work)
+    shared = np.load(work / "shared.npz")
+
+    class Unet(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.unet = pipe.unet
+
+        def forward(self, sample, timestep, embeds):
+            return self.unet(sample, timestep, embeds, return_dict=False)[0]
+
+    class Decoder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.vae = pipe.vae
+
+        def forward(self, latents):
+            return self.vae.decode(latents, return_dict=False)[0]
+
+    x = torch.from_numpy(shared["latents"])
+    embeds = torch.from_numpy(shared["embeds"])
+    for name, module, example in [("unet", Unet(), (torch.cat([x, x]), torch.tensor([999.0]), embeds)),
+                                  ("decoder", Decoder(), (x,))]:
+        model = openvino.convert_model(module, example_input=example, input=[tuple(e.shape) for e in example])
+        openvino.save_model(model, work / f"{name}.xml", compress_to_fp16=False)
+    return {"openvino": openvino.__version__}
+
+
+def run_openvino(args, dtype_name):
+    """OpenVINO on the CPU, one stream, latency mode. No torch in this process."""
+    import openvino
+
+    work = Path(args.work)
+    shared = np.load(work / "shared.npz")
+    core = openvino.Core()
+    options = {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[dtype_name],
+               "INFERENCE_NUM_THREADS": args.threads, "PERFORMANCE_HINT": "LATENCY"}
+    start = clock()
+    unet = core.compile_model(core.read_model(work / "unet.xml"), "CPU", options)
+    decoder = core.compile_model(core.read_model(work / "decoder.xml"), "CPU", options)
+    seconds = {"load": clock() - start, "text_encode": None, "steps": []}
+    unet_request, decoder_request = unet.create_infer_request(), decoder.create_infer_request()
+    x = shared["latents"]
+    for t, c_x, c_e in zip(shared["timesteps"], shared["c_x"], shared["c_e"]):
+        start = clock()
+        outputs = unet_request.infer([np.concatenate([x, x]), np.array([t], np.float32), shared["embeds"]])
+        both = next(iter(outputs.values()))
+        eps = both[:1] + np.float32(args.guidance_scale) * (both[1:] - both[:1])
+        x = np.float32(c_x) * x + np.float32(c_e) * eps
+        seconds["steps"].append(clock() - start)
+    start = clock()
+    decoded = next(iter(decoder_request.infer([x / np.float32(shared["scaling_factor"])]).values()))
+    seconds["decode"] = [clock() - start]
+    return seconds, x, np.array(decoded)
+
+
+ENGINES = {
+    "diffusers-fp32": lambda a: run_diffusers(a, "fp32", False),
+    "diffusers-fp32-cl": lambda a: run_diffusers(a, "fp32", True),
+    "diffusers-bf16": lambda a: run_diffusers(a, "bf16", True),
+    "openvino-fp32": lambda a: run_openvino(a, "fp32"),
+    "openvino-bf16": lambda a: run_openvino(a, "bf16"),
+}
+"""Name → run. easel itself is a command; bench.py runs it directly."""
+
+
+def add_arguments(parser):
+    """The arguments that describe the picture; shared with bench.py."""
+    parser.add_argument("--model", required=True, help="diffusers folder with weights")
+    parser.add_argument("--prompt", default="a photo of a red balloon over green hills")
+    parser.add_argument("--negative-prompt", default="")
+    parser.add_argument("--steps", type=int, default=2, help="DDIM steps per run (default %(default)s)")
+    parser.add_argument("--guidance-scale", type=float, default=7.5)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--height", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["prepare", "convert", *ENGINES])
+    add_arguments(parser)
+    parser.add_argument("--work", required=True, help="folder for what the processes share")
+    args = parser.parse_args()
+    if args.what in ("prepare", "convert"):
+        result = globals()[args.what](args)
+    else:
+        result, latents, decoded = ENGINES[args.what](args)
+        np.savez(Path(args.work) / f"{args.what}.npz", latents=latents, decoded=decoded)
+    print("\n" + json.dumps(result), flush=True)
+    os._exit(0)  # skip the teardown of large libraries; peak memory is what it was
+
+
+if __name__ == "__main__":
+    main()
