@@ -147,8 +147,10 @@ std::unique_ptr<Sampler> make_sampler(const nlohmann::json& config, const std::s
   for (const Alias& alias : kAliases) {
     if (key != alias.alias) continue;
     key = alias.name;
-    if (*alias.preset)
-      for (const auto& [field, value] : nlohmann::json::parse(alias.preset).items()) fields.set(field.c_str(), value);
+    if (*alias.preset) {
+      const nlohmann::json preset = nlohmann::json::parse(alias.preset);
+      for (const auto& [field, value] : preset.items()) fields.set(field.c_str(), value);
+    }
     break;
   }
   const Entry* entry = find_entry(key);
