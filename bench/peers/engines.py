@@ -38,7 +38,7 @@ def load_pipeline(model, dtype):
 
 
 def prepare(args):
-    """Writes WORK/shared.npz: initial latents, text embeddings [2,77,D], timesteps, coefficients.
+    """Writes WORK/shared.npz: initial latents, text token ids, embeddings [2,77,D], timesteps, coefficients.
 
     Also WORK/latents.safetensors for engines that read a file.
     """
@@ -61,10 +61,12 @@ def prepare(args):
         c_x.append((then / now).sqrt().item())
         c_e.append(((1 - then).sqrt() - (then * (1 - now) / now).sqrt()).item())
     positive, negative = pipe.encode_prompt(args.prompt, "cpu", 1, True, args.negative_prompt)
+    ids = pipe.tokenizer([args.negative_prompt, args.prompt], padding="max_length", truncation=True,
+                         max_length=pipe.tokenizer.model_max_length, return_tensors="np").input_ids
     shape = (1, pipe.unet.config.in_channels, args.height // 8, args.width // 8)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(args.seed)).numpy()
     work = Path(args.work)
-    np.savez(work / "shared.npz", latents=latents, embeds=torch.cat([negative, positive]).numpy(),
+    np.savez(work / "shared.npz", latents=latents, embeds=torch.cat([negative, positive]).numpy(), input_ids=ids,
              timesteps=scheduler.timesteps.numpy(), c_x=c_x, c_e=c_e,
              scaling_factor=pipe.vae.config.scaling_factor)
     save_file({"latents": latents}, str(work / "latents.safetensors"))
@@ -103,7 +105,7 @@ def run_diffusers(args, dtype_name, channels_last):
 
 
 def convert(args):
-    """Converts UNet (batch 2) and VAE decoder to OpenVINO models with static shapes."""
+    """Converts text encoder and UNet (batch 2) and VAE decoder to OpenVINO models with static shapes."""
     import openvino
     import torch
 
@@ -120,6 +122,14 @@ def convert(args):
         def forward(self, sample, timestep, embeds):
             return self.unet(sample, timestep, embeds, return_dict=False)[0]
 
+    class Text(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.text = pipe.text_encoder
+
+        def forward(self, input_ids):
+            return self.text(input_ids).last_hidden_state
+
     class Decoder(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -131,6 +141,7 @@ def convert(args):
     x = torch.from_numpy(shared["latents"])
     embeds = torch.from_numpy(shared["embeds"])
     for name, module, example in [("unet", Unet(), (torch.cat([x, x]), torch.tensor([999.0]), embeds)),
+                                  ("text", Text(), (torch.from_numpy(shared["input_ids"]),)),
                                   ("decoder", Decoder(), (x,))]:
         model = openvino.convert_model(module, example_input=example, input=[tuple(e.shape) for e in example])
         openvino.save_model(model, work / f"{name}.xml", compress_to_fp16=False)
@@ -147,14 +158,18 @@ def run_openvino(args, dtype_name):
     options = {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[dtype_name],
                "INFERENCE_NUM_THREADS": args.threads, "PERFORMANCE_HINT": "LATENCY"}
     start = clock()
+    text = core.compile_model(core.read_model(work / "text.xml"), "CPU", options)
     unet = core.compile_model(core.read_model(work / "unet.xml"), "CPU", options)
     decoder = core.compile_model(core.read_model(work / "decoder.xml"), "CPU", options)
-    seconds = {"load": clock() - start, "text_encode": None, "steps": []}
+    seconds = {"load": clock() - start, "steps": []}
+    start = clock()
+    embeds = next(iter(text.create_infer_request().infer([shared["input_ids"]]).values()))
+    seconds["text_encode"] = clock() - start
     unet_request, decoder_request = unet.create_infer_request(), decoder.create_infer_request()
     x = shared["latents"]
     for t, c_x, c_e in zip(shared["timesteps"], shared["c_x"], shared["c_e"]):
         start = clock()
-        outputs = unet_request.infer([np.concatenate([x, x]), np.array([t], np.float32), shared["embeds"]])
+        outputs = unet_request.infer([np.concatenate([x, x]), np.array([t], np.float32), embeds])
         both = next(iter(outputs.values()))
         eps = both[:1] + np.float32(args.guidance_scale) * (both[1:] - both[:1])
         x = np.float32(c_x) * x + np.float32(c_e) * eps
