@@ -1,0 +1,1 @@
+#include "ops/cast/cpu.inl"
