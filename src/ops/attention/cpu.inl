@@ -23,13 +23,13 @@ constexpr bool kPairs = true;
 #else
 constexpr bool kPairs = false;
 #endif
-constexpr int kRows = 6;
+constexpr int kRows = kLanes == 16 && !kPairs ? 5 : 6;
 /// Vectors of a full tile: with 32 registers 6×4 sums fit beside the operands, with 16 only 6×2 do.
 constexpr int kVectors = kLanes == 16 ? 4 : 2;
 constexpr int kQueryBlock = 64;
-constexpr int kKeyBlock = 120;
+constexpr int kKeyBlock = kPairs ? 240 : 120;
 /// Depth up to which Qᵀ is read at once; beyond, it would fall out of the first-level cache between tiles.
-constexpr int64_t kDepth = kPairs ? 192 : 192;
+constexpr int64_t kDepth = 192;
 constexpr int64_t kDepthBlock = 128;
 /// Packed keys and values of at most this many bytes (or one head) exist at a time.
 constexpr int64_t kPackedBytes = int64_t{16} << 20;
@@ -131,29 +131,30 @@ void score_tile(const float* k, int64_t k_row, const float* q, int64_t depth, fl
 #pragma GCC unroll 8
       for (int v = 0; v < kV; ++v) sums[r][v] += load(s + r * kWidth + v * kLanes);
   }
+  if (last && mask) {
+    Vec lane;
+    for (int i = 0; i < kLanes; ++i) lane[i] = static_cast<float>(i);
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; ++v) {
+        const Vec hidden_below = broadcast(static_cast<float>(key + r - query - v * kLanes));
+        sums[r][v] = lane < hidden_below ? broadcast(-__builtin_inff()) : sums[r][v];
+      }
+  }
   if (last) {
 #pragma GCC unroll 8
     for (int v = 0; v < kV; ++v) {
       Vec top = load(m + v * kLanes);
 #pragma GCC unroll 8
       for (int r = 0; r < kR; ++r) top = max(sums[r][v], top);
-      if (!mask) store(m + v * kLanes, top);
+      store(m + v * kLanes, top);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kR; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < kV; ++v) store(s + r * kWidth + v * kLanes, sums[r][v]);
-  if (last && mask) {
-    for (int r = 0; r < kR; ++r)
-      for (int i = 0; i < kWidth; ++i) {
-        float& score = s[r * kWidth + i];
-        if (query + i < key + r)
-          score = -__builtin_inff();
-        else if (score > m[i])
-          m[i] = score;
-      }
-  }
 }
 
 /// Turns scores [count, width] into weights 2^(factor·(s - m)), as pairs of keys for bf16, and updates l and decay.

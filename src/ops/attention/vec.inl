@@ -1,51 +1,21 @@
-// The vector type of this unit's instruction set and the few operations that attention and matmul are made of.
-// `Vec` holds kLanes floats. In bf16 units a float of the packed operands stands for a pair of bf16 numbers (the lower
-// index in the lower half), so that loads, broadcasts and layouts are the same and only dot() differs.
+// What attention needs beside the vector type of simd.h: powers of two, pairs of bf16, transposition.
+// In bf16 units a float of the packed operands stands for a pair of bf16 numbers (the lower index in the lower half),
+// so that loads, broadcasts and layouts are the same as for f32 and only dot() differs.
 #pragma once
 
-#include <cstdint>
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
+#include "ops/simd.h"
 
 namespace easel::ops {
 namespace {
 
-#if defined(__AVX512F__)
+using simd::kLanes;
+using simd::load;
+using simd::max;
+using simd::store;
+using simd::Vec;
 
-using Vec = __m512;
-constexpr int kLanes = 16;
-/// Unmasked intrinsics make GCC 12 warn about undefined values in its own header (its bug 105593).
-constexpr __mmask16 kAll = 0xffff;
-inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
-inline void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
-inline Vec broadcast(float x) { return _mm512_set1_ps(x); }
-inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-/// The larger; b where either is NaN.
-inline Vec max(Vec a, Vec b) { return _mm512_maskz_max_ps(kAll, a, b); }
-
-#elif defined(__AVX2__)
-
-using Vec = __m256;
-constexpr int kLanes = 8;
-inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
-inline void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
-inline Vec broadcast(float x) { return _mm256_set1_ps(x); }
-inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
-inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
-
-#else
-
-typedef float Vec __attribute__((vector_size(16)));
-constexpr int kLanes = 4;
-typedef float UnalignedVec __attribute__((vector_size(16), aligned(4), may_alias));
-inline Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
-inline void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
-inline Vec broadcast(float x) { return Vec{x, x, x, x}; }
+inline Vec broadcast(float x) { return simd::fill(x); }
 inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
-inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
-
-#endif
 
 /// How exactly exp2() works.
 enum class Exp {
@@ -59,7 +29,7 @@ template <Exp kExp>
 inline Vec exp2(Vec x) {
 #if defined(__AVX512F__)
   // vreduceps gives x - floor(x), and 0 for -inf; vscalefps multiplies by 2^floor(x): no range checks are needed.
-  const Vec f = _mm512_maskz_reduce_ps(kAll, x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  const Vec f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 #else
   x = max(broadcast(-150.0f), x);
 #if defined(__AVX2__)
@@ -92,10 +62,10 @@ inline Vec exp2(Vec x) {
     p = fma(p, f, broadcast(1.0f));
   }
 #if defined(__AVX512F__)
-  return _mm512_maskz_scalef_ps(kAll, p, x);
+  return _mm512_scalef_ps(p, x);
 #else
   // 2^whole is made in the exponent bits; below 2^-126 the result is cut to zero, but a NaN must stay.
-  typedef int32_t Bits __attribute__((vector_size(kLanes * 4)));
+  using Bits = simd::IVec;
   const Vec low = broadcast(-126.0f);
   const Vec safe = max(low, whole);
   const Bits exponent = (__builtin_convertvector(safe, Bits) + 127) << 23;
