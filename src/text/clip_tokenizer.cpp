@@ -38,7 +38,10 @@ const Regex& words_regex() {
 }
 
 bool is_word_character(std::string_view text, size_t position) {
-  static const Regex regex("[" LETTERS NUMBERS "\\p{M}\\p{Pc}\\x{200c}\\x{200d}]");
+  // \w of Rust's regular expressions: Alphabetic, marks, decimal numbers, connectors, joiners.
+  static const Regex regex("[" LETTERS NEW_NUMBERS
+                           "\\p{Nd}\\p{Nl}\\p{M}\\p{Pc}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}"
+                           "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}]");
   size_t end = position;
   next_code_point(text, end);
   return !regex.find_all(text.substr(position, end - position)).empty();

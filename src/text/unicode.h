@@ -15,7 +15,7 @@ std::optional<size_t> find_invalid_utf8(std::string_view text);
 char32_t next_code_point(std::string_view text, size_t& position);
 void append_code_point(std::string& text, char32_t point);
 
-/// Canonical composition (NFC). Characters newer than Unicode 15 stay as they are.
+/// Canonical composition (NFC) by the tables of Unicode 9, as the `tokenizers` library does it.
 std::string nfc(std::string_view text);
 
 /// Every character by itself, as Rust's char::to_lowercase: no rule looks at neighbours, so Σ becomes σ even at

@@ -42,7 +42,11 @@ TEST(Unicode, Composes) {
   EXPECT_EQ(nfc("cafe\u0301"), "caf\u00e9");
   EXPECT_EQ(nfc("\u212b"), "\u00c5");
   EXPECT_EQ(nfc("\u1112\u1161\u11ab"), "\ud55c");
-  EXPECT_EQ(nfc("\u0958"), "\u0915\u093c");  // excluded from composition
+  EXPECT_EQ(nfc("\u0958"), "\u0915\u093c");                        // excluded from composition
+  EXPECT_EQ(nfc("x\u0301\u0316"), "x\u0316\u0301");                // marks in order
+  EXPECT_EQ(nfc("x\u0301\U00010eff"), "x\u0301\U00010eff");        // but not those newer than Unicode 9
+  EXPECT_EQ(nfc("\U00011935\U00011930"), "\U00011935\U00011930");  // composes since Unicode 13
+  EXPECT_EQ(nfc("e\u0301\U00010effe\u0301"), "\u00e9\U00010eff\u00e9");
   EXPECT_EQ(nfc(std::string("a\0\u00e9", 4)), std::string("a\0\u00e9", 4));
 }
 
