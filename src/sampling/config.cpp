@@ -1,5 +1,6 @@
 #include "sampling/config.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/fail.h"
@@ -11,6 +12,8 @@ namespace {
 using nlohmann::json;
 
 std::string shown(const json& value) {
+  if (value.is_number_float() && !std::isfinite(value.get<double>()))  // JSON has no word for it, Python does
+    return fmt::format("{}", value.get<double>());
   return printable(value.dump(-1, ' ', false, json::error_handler_t::replace), 40);
 }
 
@@ -27,53 +30,7 @@ std::string list_of(std::initializer_list<const char*> names) {
   return out;
 }
 
-// Numbers, and the words that Python writes for what JSON has no numbers for.
-std::optional<double> as_double(const json& value) {
-  if (value.is_number()) return value.get<double>();
-  if (!value.is_string()) return std::nullopt;
-  const auto& text = value.get_ref<const std::string&>();
-  if (text == "Infinity") return HUGE_VAL;
-  if (text == "-Infinity") return -HUGE_VAL;
-  if (text == "NaN") return std::nan("");
-  return std::nullopt;
-}
-
 }  // namespace
-
-json parse_scheduler_config(std::string_view text, const std::string& source) {
-  std::string quoted;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (in_string) {
-      if (text[i] == '\\' && i + 1 < text.size()) quoted += text[i++];
-      in_string = text[i] != '"';
-    } else {
-      in_string = text[i] == '"';
-      bool found = false;
-      for (const std::string_view word : {"-Infinity", "Infinity", "NaN"}) {
-        if (text.substr(i, word.size()) != word) continue;
-        quoted += '"' + std::string(word) + '"';
-        i += word.size() - 1;
-        found = true;
-        break;
-      }
-      if (found) continue;
-    }
-    quoted += text[i];
-  }
-  // The callback refuses deep nesting before the parsed value could exhaust the stack when it is freed.
-  bool too_deep = false;
-  json config = json::parse(
-      quoted,
-      [&](int depth, json::parse_event_t, json&) {
-        too_deep = too_deep || depth > 32;
-        return !too_deep;
-      },
-      false);
-  if (too_deep) fail(ErrorCode::io, "{}: nested deeper than 32 levels", printable(source));
-  if (!config.is_object()) fail(ErrorCode::io, "{}: expected a JSON object", printable(source));
-  return config;
-}
 
 json stable_diffusion_config(json config, bool own_class) {
   const auto has = [&](const char* field) {
@@ -131,9 +88,9 @@ int64_t SchedulerConfig::integer(const char* field, int64_t fallback, int64_t mi
 double SchedulerConfig::number(const char* field, double fallback, double min, double max) const {
   const json* value = find(field);
   if (!value) return fallback;
-  const auto number = as_double(*value);
-  if (!number || !(*number >= min && *number <= max)) bad_field(field, *value, "a number from {} to {}", min, max);
-  return *number;
+  const double number = value->is_number() ? value->get<double>() : std::nan("");
+  if (!(number >= min && number <= max)) bad_field(field, *value, "a number from {} to {}", min, max);
+  return number;
 }
 
 std::optional<double> SchedulerConfig::optional_number(const char* field, double min, double max) const {
@@ -167,10 +124,9 @@ std::vector<float> SchedulerConfig::floats(const char* field, size_t max_size) c
   std::vector<float> out;
   out.reserve(value->size());
   for (const json& item : *value) {
-    const auto number = as_double(item);
-    if (!number || !std::isfinite(*number))
+    if (!item.is_number() || !std::isfinite(item.get<double>()))
       fail(ErrorCode::io, "scheduler_config.json: {}[{}]: expected a number, found {}", field, out.size(), shown(item));
-    out.push_back(static_cast<float>(*number));
+    out.push_back(item.get<float>());
   }
   return out;
 }

@@ -6,15 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace easel::sampling {
-
-/// Parses the text of a scheduler_config.json. Python writes -Infinity, Infinity and NaN as bare words (as in
-/// lambda_min_clipped), which JSON does not know: they become strings, which SchedulerConfig::number reads.
-/// Throws io, naming `source`, if the text is not a JSON object.
-nlohmann::json parse_scheduler_config(std::string_view text, const std::string& source = "scheduler_config.json");
 
 /// What diffusers' StableDiffusionPipeline changes in the scheduler configuration it is given: steps_offset becomes 1
 /// and clip_sample false. With own_class (no other sampler asked for) that also holds where the class' defaults would

@@ -34,9 +34,10 @@ struct Alias {
 };
 
 constexpr Alias kAliases[] = {
-    {"plms", "pndm", R"({"skip_prk_steps": true})"},
+    {"plms", "pndm", ""},
     {"dpmsolver++", "dpm_solver++", ""},
     {"dpmpp_2m", "dpm_solver++", ""},
+    {"dpm++_2m", "dpm_solver++", ""},
     {"dpmpp_3m", "dpm_solver++", R"({"solver_order": 3})"},
     {"dpmpp_2m_sde", "dpm_solver++", R"({"algorithm_type": "sde-dpmsolver++"})"},
     {"dpmpp_3m_sde", "dpm_solver++", R"({"algorithm_type": "sde-dpmsolver++", "solver_order": 3})"},
@@ -126,7 +127,7 @@ void apply_sigma_schedule(const Entry& entry, const std::string& schedule, Sched
 
 std::unique_ptr<Sampler> make_sampler(const nlohmann::json& config, const std::string& name,
                                       const SamplerOptions& options) {
-  constexpr int kMaxSteps = 100000;
+  constexpr int kMaxSteps = 10000;
   if (options.steps < 1 || options.steps > kMaxSteps)
     fail(ErrorCode::invalid_argument, "--steps: expected 1 to {}, found {}", kMaxSteps, options.steps);
   if (!(options.eta >= 0 && options.eta <= 1))

@@ -1,4 +1,7 @@
 // The samplers, one file each. All follow diffusers' arithmetic: coefficients and samples in float32.
+// They differ from it only where it fails: a trailing spacing whose rounding errors append a timestep −1 loses that
+// timestep, a schedule that begins with the same timestep twice starts at the first of them, and DDPM's
+// fixed_large_log has a variance instead of NaN.
 #pragma once
 
 #include <memory>

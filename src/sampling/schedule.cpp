@@ -9,7 +9,7 @@ namespace easel::sampling {
 
 namespace {
 
-constexpr int64_t kMaxTrainTimesteps = 1000000;
+constexpr int64_t kMaxTrainTimesteps = 100000;
 
 // β_i = min(1 − ᾱ((i+1)/T) / ᾱ(i/T), 0.999)
 template <typename AlphaBar>
