@@ -7,6 +7,8 @@
 #include "ops/conv2d/conv2d.h"
 #include "ops/gemm/gemm.inl"
 
+#include "ops/conv2d/winograd.inl"
+
 namespace easel::ops {
 namespace {
 
@@ -184,6 +186,12 @@ int64_t scratch_bytes(const OpCall& call, int threads) noexcept {
   return plan.shared_bytes() + threads * plan.thread_bytes();
 }
 
+template <int kOut>
+const char* reject_winograd(const OpCall& call) noexcept {
+  if (const char* reason = reject(call)) return reason;
+  return reject_winograd_shape<kOut>(call);
+}
+
 }  // namespace
 
 EASEL_ISA_KERNEL(conv2d) = {.name = EASEL_ISA_NAME,
@@ -193,5 +201,21 @@ EASEL_ISA_KERNEL(conv2d) = {.name = EASEL_ISA_NAME,
                             .format = format,
                             .scratch_bytes = scratch_bytes,
                             .in_place = 0b11100};
+
+EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd4) = {.name = EASEL_ISA_NAME "_winograd4",
+                                              .isa = kUnitIsa,
+                                              .reject = reject_winograd<4>,
+                                              .run = winograd<4>,
+                                              .format = format,
+                                              .scratch_bytes = winograd_scratch<4>,
+                                              .in_place = 0b11100};
+
+EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd2) = {.name = EASEL_ISA_NAME "_winograd2",
+                                              .isa = kUnitIsa,
+                                              .reject = reject_winograd<2>,
+                                              .run = winograd<2>,
+                                              .format = format,
+                                              .scratch_bytes = winograd_scratch<2>,
+                                              .in_place = 0b11100};
 
 }  // namespace easel::ops

@@ -12,10 +12,10 @@ struct Epilogue {
 
 template <Activation activation>
 inline F activate(F x) {
-  if constexpr (activation == Activation::silu) return silu(x);
-  if constexpr (activation == Activation::gelu_erf) return gelu_erf(x);
-  if constexpr (activation == Activation::gelu_tanh) return gelu_tanh(x);
-  if constexpr (activation == Activation::quick_gelu) return quick_gelu(x);
+  if constexpr (activation == Activation::silu) return simd::silu(x);
+  if constexpr (activation == Activation::gelu_erf) return simd::gelu_erf(x);
+  if constexpr (activation == Activation::gelu_tanh) return simd::gelu_tanh(x);
+  if constexpr (activation == Activation::quick_gelu) return simd::quick_gelu(x);
   return x;
 }
 
@@ -26,19 +26,19 @@ void finish_row(const float* sums, int64_t column, int count, int gate_offset, c
   for (int i = 0; i < count; i += kW) {
     const int n = std::min(kW, count - i);
     const int64_t c = column + i;
-    const auto get = [n](const float* p) { return n == kW ? load(p) : load_first(p, n); };
+    const auto get = [n](const float* p) { return n == kW ? load(p) : simd::load_n(p, n); };
     F y = load(sums + i);
     if (bias) y = y + get(bias + c);
     if (channel_bias) y = y + get(channel_bias + c);
     if constexpr (activation == Activation::geglu) {
       F gate = load(sums + gate_offset + i);
       if (gate_bias) gate = gate + get(gate_bias + c);
-      y = y * gelu_erf(gate);
+      y = y * simd::gelu_erf(gate);
     } else {
       y = activate<activation>(y);
     }
     if (residual) y = y + get(residual + c);
-    n == kW ? store(out + c, y) : store_first(out + c, y, n);
+    n == kW ? store(out + c, y) : simd::store_n(out + c, y, n);
   }
 }
 

@@ -9,13 +9,13 @@
 #include <easel/half.h>
 
 #include "ops/isa.h"
+#include "ops/simd.h"
 
 // Each part needs the ones above it.
 // clang-format off
 #include "ops/gemm/vec.inl"
 #include "ops/gemm/tile.inl"
 #include "ops/gemm/pack.inl"
-#include "ops/gemm/activate.inl"
 #include "ops/gemm/epilogue.inl"
 #include "ops/gemm/block.inl"
 #include "ops/gemm/stage.inl"

@@ -15,14 +15,13 @@ void stage_row(const float* source, int64_t count, float* target) {
     std::memcpy(target, source, static_cast<size_t>(count) * 4);
   } else {
 #if defined(__AVX512BF16__)
-    const auto convert = [](__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); };
     int64_t i = 0;
-    for (; i + 32 <= count; i += 32)
-      _mm512_storeu_si512(target + i / 2, convert(load(source + i), load(source + i + 16)));
-    if (const int rest = static_cast<int>(count - i); rest > 0) {
-      const __m512 low = load_first(source + i, std::min(rest, 16));
-      const __m512 high = rest > 16 ? load_first(source + i + 16, rest - 16) : zero();
-      _mm512_mask_storeu_epi32(target + i / 2, first((rest + 1) / 2), convert(low, high));
+    for (; i + 32 <= count; i += 32) store_bf16(target + i / 2, load(source + i), load(source + i + 16));
+    if (const int64_t rest = count - i; rest > 0) {
+      alignas(64) float last[16];
+      store_bf16(last, simd::load_n(source + i, std::min<int64_t>(rest, 16)),
+                 simd::load_n(source + i + 16, std::max<int64_t>(rest - 16, 0)));
+      std::memcpy(target + i / 2, last, static_cast<size_t>(rest + 1) / 2 * 4);
     }
 #endif
   }

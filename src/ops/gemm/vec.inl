@@ -1,27 +1,21 @@
-// The vector register of the unit's instruction set, as the matrix kernels need it: F holds kW floats.
-// Included by every cpu_<isa>.cpp of linear and conv2d through gemm.inl; everything has internal linkage.
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
+// The vectors of simd.h, with what the matrix kernels need beside them: 16-bit weights, and the shape of a panel.
 namespace easel::ops {
 namespace {
 
+using F = simd::Vec;
+using simd::load;
+using simd::store;
+constexpr int kW = static_cast<int>(simd::kLanes);
+
+inline F zero() { return F{}; }
+inline F splat(float x) { return simd::fill(x); }
+/// a · b + c; the unit's options make it one operation where there is one.
+inline F fma(F a, F b, F c) { return a * b + c; }
+
 #if defined(__AVX512F__)
 
-using F = __m512;
-constexpr int kW = 16;
 /// Vectors per full panel: 6 rows × 4 vectors fill 24 of 32 registers.
 constexpr int kPanelVectors = 4;
-
-inline F zero() { return _mm512_setzero_ps(); }
-inline F splat(float x) { return _mm512_set1_ps(x); }
-inline F load(const float* p) { return _mm512_loadu_ps(p); }
-inline void store(float* p, F x) { _mm512_storeu_ps(p, x); }
-inline F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
-inline __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1); }
-inline F load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
-inline void store_first(float* p, F x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
 
 /// Pairs of 16-bit weights, one pair per 32-bit lane → the even and the odd elements as floats.
 inline void split_bf16(const uint32_t* p, F& even, F& odd) {
@@ -37,21 +31,8 @@ inline void split_f16(const uint32_t* p, F& even, F& odd) {
 
 #elif defined(__AVX2__)
 
-using F = __m256;
-constexpr int kW = 8;
 /// 6 rows × 2 vectors fill 12 of 16 registers.
 constexpr int kPanelVectors = 2;
-
-inline F zero() { return _mm256_setzero_ps(); }
-inline F splat(float x) { return _mm256_set1_ps(x); }
-inline F load(const float* p) { return _mm256_loadu_ps(p); }
-inline void store(float* p, F x) { _mm256_storeu_ps(p, x); }
-inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
-inline __m256i first(int n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-inline F load_first(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
-inline void store_first(float* p, F x, int n) { _mm256_maskstore_ps(p, first(n), x); }
 
 inline void split_bf16(const uint32_t* p, F& even, F& odd) {
   const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -70,27 +51,7 @@ inline void split_f16(const uint32_t* p, F& even, F& odd) {
 
 #else
 
-typedef float F __attribute__((vector_size(16)));
-constexpr int kW = 4;
 constexpr int kPanelVectors = 2;
-
-inline F zero() { return F{}; }
-inline F splat(float x) { return F{x, x, x, x}; }
-inline F load(const float* p) {
-  F x;
-  std::memcpy(&x, p, sizeof x);
-  return x;
-}
-inline void store(float* p, F x) { std::memcpy(p, &x, sizeof x); }
-inline F fma(F a, F b, F c) { return a * b + c; }
-inline F load_first(const float* p, int n) {
-  F x{};
-  for (int i = 0; i < n; ++i) x[i] = p[i];
-  return x;
-}
-inline void store_first(float* p, F x, int n) {
-  for (int i = 0; i < n; ++i) p[i] = x[i];
-}
 
 inline void split_bf16(const uint32_t* p, F& even, F& odd) {
   for (int i = 0; i < kW; ++i) {
@@ -103,6 +64,21 @@ inline void split_f16(const uint32_t* p, F& even, F& odd) {
     even[i] = f16_to_float(static_cast<uint16_t>(p[i]));
     odd[i] = f16_to_float(static_cast<uint16_t>(p[i] >> 16));
   }
+}
+
+#endif
+
+#if defined(__AVX512BF16__)
+
+/// 2·kW floats → as many bf16, in their order.
+inline void store_bf16(float* p, F lower, F upper) {
+  _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(upper, lower));
+}
+/// The same, but each word is a pair of elements from the two vectors.
+inline void store_pairs(float* p, F even, F odd) {
+  const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(even));
+  const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(odd));
+  _mm512_storeu_si512(p, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
 #endif
