@@ -58,7 +58,8 @@ void greedy_scratch(const KernelArgs& args) noexcept {
 Outcome outcome(void (*run)(const KernelArgs&) noexcept, unsigned in_place = 0, bool strides = false) {
   const Kernel reference{.name = "reference", .reject = contiguous_only, .run = good};
   const Kernel kernel{.name = "broken", .reject = strides ? accept : contiguous_only, .run = run, .in_place = in_place};
-  return check(kernel, reference, kCase);
+  References references;
+  return check(kernel, reference, kCase, references);
 }
 
 TEST(Harness, AcceptsAGoodKernel) {
@@ -89,7 +90,8 @@ TEST(Harness, WrongByHandResultsShow) {
   Case wrong = kCase;
   wrong.expected.assign(kCount, 0.25);
   const Kernel reference{.name = "reference", .reject = contiguous_only, .run = good};
-  EXPECT_FALSE(check(reference, reference, wrong).problems.empty());
+  References references;
+  EXPECT_FALSE(check(reference, reference, wrong, references).problems.empty());
 }
 
 TEST(Registry, RejectsWhatTheProcessorLacks) {
