@@ -45,27 +45,67 @@ struct Panels {
   }
 };
 
-/// One run of channels of up to kPanel rows, transposed through a buffer in cache.
+/// words[i][0 … count) of `width` rows → target[0 … count)[width]. width is a multiple of 4.
+inline void transpose_words(const std::byte* const* rows, int64_t count, int width, uint32_t* target) {
+  using Four = uint32_t __attribute__((vector_size(16)));
+  for (int i = 0; i < width; i += 4) {
+    int64_t j = 0;
+    for (; j + 4 <= count; j += 4) {
+      Four r[4];
+      for (int k = 0; k < 4; ++k) std::memcpy(&r[k], rows[i + k] + j * 4, sizeof(Four));
+      const Four ab = __builtin_shuffle(r[0], r[1], Four{0, 4, 1, 5}),
+                 cd = __builtin_shuffle(r[2], r[3], Four{0, 4, 1, 5});
+      const Four ef = __builtin_shuffle(r[0], r[1], Four{2, 6, 3, 7}),
+                 gh = __builtin_shuffle(r[2], r[3], Four{2, 6, 3, 7});
+      const Four columns[4] = {__builtin_shuffle(ab, cd, Four{0, 1, 4, 5}), __builtin_shuffle(ab, cd, Four{2, 3, 6, 7}),
+                               __builtin_shuffle(ef, gh, Four{0, 1, 4, 5}),
+                               __builtin_shuffle(ef, gh, Four{2, 3, 6, 7})};
+      for (int k = 0; k < 4; ++k) std::memcpy(target + (j + k) * width + i, &columns[k], sizeof(Four));
+    }
+    for (; j < count; ++j)
+      for (int k = 0; k < 4; ++k) std::memcpy(target + j * width + i + k, rows[i + k] + j * 4, 4);
+  }
+}
+
+/// One panel, a run of channels at a time: rows are brought into the order [taps][channels] and then transposed.
 template <typename Element>
-void pack_panel(const Panels& p, int64_t panel, const Element* source, Element* target) {
+void pack_panel(const Panels& p, int64_t panel, const Element* source, uint32_t* target) {
+  constexpr int64_t pair = 4 / sizeof(Element), kRun = 32, kTaps = 9;
   const int width = p.vectors(panel) * kW;
-  const int64_t row_size = p.channels * p.taps;
-  target += p.offset(panel) * p.pair;
-  constexpr int64_t kRun = 16;  // channels at a time: one line of the result per channel stays in cache
-  for (int64_t c = 0; c < p.padded_channels(); c += kRun) {
-    const int64_t run = std::min(kRun, p.padded_channels() - c);
-    for (int i = 0; i < width; ++i) {
-      const int64_t row = p.source_row(panel, i);
-      for (int64_t j = 0; j < run; ++j) {
-        const bool inside = row >= 0 && c + j < p.channels;
-        const Element* from = inside ? source + row * row_size + (c + j) * p.taps : nullptr;
-        for (int64_t t = 0; t < p.taps; ++t) {
-          const int64_t k = t * p.padded_channels() + c + j;
-          target[(k / p.pair * width + i) * p.pair + k % p.pair] = from ? from[t] : Element{};
-        }
+  target += p.offset(panel);
+  static const Element zeros[kRun] = {};
+  const std::byte* rows[kPanel];
+  if (p.taps == 1 && p.channels % pair == 0) {
+    for (int64_t c = 0; c < p.channels; c += kRun) {
+      for (int i = 0; i < width; ++i) {
+        const int64_t row = p.source_row(panel, i);
+        rows[i] = reinterpret_cast<const std::byte*>(row < 0 ? zeros : source + row * p.channels + c);
+      }
+      transpose_words(rows, std::min(kRun, p.channels - c) / pair, width, target + c / pair * width);
+    }
+    return;
+  }
+  alignas(64) Element buffer[kPanel][kTaps][kRun];
+  for (int64_t c = 0; c < p.padded_channels(); c += kRun)
+    for (int64_t first = 0; first < p.taps; first += kTaps) {
+      const int64_t taps = std::min(kTaps, p.taps - first), run = std::min(kRun, p.channels - c);
+      for (int i = 0; i < width; ++i) {
+        const int64_t row = p.source_row(panel, i);
+        if (row < 0 || run < kRun) std::memset(buffer[i], 0, sizeof buffer[i]);
+        if (row < 0) continue;
+        const Element* from = source + (row * p.channels + c) * p.taps + first;
+        const auto gather = [&](auto count) {
+          for (int64_t j = 0; j < run; ++j)
+            for (int64_t t = 0; t < count; ++t) buffer[i][t][j] = from[j * p.taps + t];
+        };
+        taps == kTaps ? gather(std::integral_constant<int64_t, kTaps>{}) : gather(taps);
+      }
+      for (int64_t t = 0; t < taps; ++t) {
+        for (int i = 0; i < width; ++i) rows[i] = reinterpret_cast<const std::byte*>(buffer[i][t]);
+        const int64_t words = std::min(kRun, p.padded_channels() - c) / pair;
+        transpose_words(rows, words, width, target + ((first + t) * p.padded_channels() + c) / pair * width);
       }
     }
-  }
 }
 
 template <bool gated>
@@ -80,7 +120,7 @@ void pack(const ArgType& type, const void* source, void* target, ThreadPool& poo
     if (type.dtype == DType::f32)
       pack_panel(panels, panel, static_cast<const uint32_t*>(source), static_cast<uint32_t*>(target));
     else
-      pack_panel(panels, panel, static_cast<const uint16_t*>(source), static_cast<uint16_t*>(target));
+      pack_panel(panels, panel, static_cast<const uint16_t*>(source), static_cast<uint32_t*>(target));
   });
 }
 
