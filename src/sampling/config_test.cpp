@@ -127,8 +127,10 @@ TEST(SchedulerConfig, NoBetasThatDivideByZero) {
              "beta_start");
   EXPECT_HAS(failure_of({{"_class_name", "DDIMScheduler"}, {"beta_start", 1}, {"beta_end", 1}}).message, "beta_start");
   // ᾱ = 0 and a network that predicts the noise: x0 would be 0/0.
-  const Failure failure = failure_of(
-      {{"_class_name", "DDIMScheduler"}, {"rescale_betas_zero_snr", true}, {"timestep_spacing", "trailing"}});
+  const Failure failure = failure_of({{"_class_name", "DDIMScheduler"},
+                                      {"clip_sample", false},
+                                      {"rescale_betas_zero_snr", true},
+                                      {"timestep_spacing", "trailing"}});
   EXPECT_EQ(failure.code, ErrorCode::unsupported);
   EXPECT_HAS(failure.message, "rescale_betas_zero_snr");
 }

@@ -22,7 +22,8 @@ class Ddim final : public Sampler {
     timesteps_ =
         spaced_timesteps(spacing_of(config, "leading"), schedule_.size(), options.steps, steps_offset_of(config));
     for (const double t : timesteps_)
-      check_not_pure_noise(schedule_.alpha_bar(static_cast<int64_t>(t)), prediction_ == Prediction::epsilon);
+      check_not_pure_noise(schedule_.alpha_bar(static_cast<int64_t>(t)),
+                           prediction_ == Prediction::epsilon && !clip_.bounds_infinity());
   }
 
  private:

@@ -36,6 +36,8 @@ struct SampleClip {
   float range = 1.0f;
 
   static SampleClip from(const SchedulerConfig& config);
+  /// Whether an infinite prediction comes out finite.
+  bool bounds_infinity() const { return clip && !thresholding.enabled; }
   void apply(std::span<float> x, const Shape& shape) const;
 };
 

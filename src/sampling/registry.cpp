@@ -182,8 +182,8 @@ void check_steps(const SamplerOptions& options, int64_t num_train_timesteps) {
          options.steps);
 }
 
-void check_not_pure_noise(float alpha_bar, bool predicts_epsilon) {
-  if (alpha_bar == 0.0f && predicts_epsilon)
+void check_not_pure_noise(float alpha_bar, bool unbounded) {
+  if (alpha_bar == 0.0f && unbounded)
     fail(
         ErrorCode::unsupported,
         "scheduler_config.json: rescale_betas_zero_snr: prediction_type epsilon cannot start from pure noise; expected "

@@ -30,8 +30,8 @@ std::unique_ptr<Sampler> make_euler_ancestral(const SchedulerConfig& config, con
 int64_t steps_offset_of(const SchedulerConfig& config);
 /// Throws invalid_argument if more steps are asked for than the network was trained with.
 void check_steps(const SamplerOptions& options, int64_t num_train_timesteps);
-/// Throws invalid_argument if an iteration starts from pure noise (ᾱ = 0) but the network predicts that noise, from
-/// which no clean sample follows.
-void check_not_pure_noise(float alpha_bar, bool predicts_epsilon);
+/// Throws unsupported if an iteration starts from pure noise (ᾱ = 0) but the network predicts that noise, from which
+/// no clean sample follows; `unbounded`: it does, and nothing clips the infinite quotient.
+void check_not_pure_noise(float alpha_bar, bool unbounded);
 
 }  // namespace easel::sampling
