@@ -104,7 +104,7 @@ class UNet {
     const Var time_ids = input("time_ids", {batch, ids}, Rate::request);
     const Var time = sinusoid(reshape(time_ids, {batch * ids}), config_.addition_time_embed_dim);
     return embedding_mlp("add_embedding",
-                         concat({text, reshape(time, {batch, ids * config_.addition_time_embed_dim})}));
+                         nn::concat({text, reshape(time, {batch, ids * config_.addition_time_embed_dim})}));
   }
 
   // ---- blocks ------------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class UNet {
     const Scope s = model_ / "up_blocks" / i;
     for (int j = 0; j < level.layers + 1; ++j) {
       const auto index = static_cast<size_t>(j);
-      x = concat({x, skips_.back()});  // [B, H, W, C + skip]
+      x = nn::concat({x, skips_.back()});  // [B, H, W, C + skip]
       skips_.pop_back();
       x = resnet(s / "resnets" / index, x, level.channels);
       if (level.attention_up && level.attention_layers)

@@ -1,0 +1,241 @@
+#include "pipelines/configs.h"
+
+#include <map>
+
+#include "base/fail.h"
+
+namespace easel::pipelines {
+
+using io::JsonObject;
+using models::UNet2DConditionConfig;
+using models::UNetLevel;
+
+namespace {
+
+constexpr int64_t kMaxChannels = 1 << 20;
+constexpr int64_t kMaxLayers = 1 << 10;
+
+void expect_class(const JsonObject& json, std::string_view key, std::string_view expected) {
+  if (json.has(key) && json.string(key) != expected)
+    fail(ErrorCode::unsupported, "{}: key '{}': expected {}, found '{}'", json.where(), key, expected,
+         printable(json.string(key)));
+}
+
+nn::Activation activation(const JsonObject& json, std::string_view key, std::string_view fallback) {
+  static const std::map<std::string, nn::Activation> kNames = {
+      {"silu", nn::Activation::silu},          {"swish", nn::Activation::silu},
+      {"gelu", nn::Activation::gelu_erf},      {"quick_gelu", nn::Activation::quick_gelu},
+      {"gelu_new", nn::Activation::gelu_tanh}, {"gelu_pytorch_tanh", nn::Activation::gelu_tanh}};
+  const auto found = kNames.find(json.string_or(key, fallback));
+  if (found == kNames.end()) json.fail_key(key, "silu, gelu, gelu_new, gelu_pytorch_tanh or quick_gelu");
+  return found->second;
+}
+
+// Keys whose only runnable value is the default, which is also what an absent key means.
+void expect_absent(const JsonObject& json, std::initializer_list<std::string_view> keys) {
+  for (const std::string_view key : keys)
+    if (json.has(key) && json.json().at(std::string(key)) != false)
+      fail(ErrorCode::unsupported, "{}: key '{}': expected null or false, found {}", json.where(), key,
+           printable(json.json().at(std::string(key)).dump()));
+}
+
+// One number for all levels, or one per level.
+std::vector<int64_t> per_level(const JsonObject& json, std::string_view key, size_t levels, int64_t fallback,
+                               int64_t max) {
+  if (!json.has(key)) return std::vector<int64_t>(levels, fallback);
+  std::vector<int64_t> values = json.integer_or_integers(key, 1, max);
+  if (values.size() == 1) values.assign(levels, values[0]);
+  if (values.size() != levels) json.fail_key(key, fmt::format("one number or {}", levels));
+  return values;
+}
+
+std::vector<bool> booleans_per_level(const JsonObject& json, std::string_view key, size_t levels) {
+  if (!json.has(key)) return std::vector<bool>(levels, false);
+  const nlohmann::json& value = json.json().at(std::string(key));
+  if (value.is_boolean()) return std::vector<bool>(levels, value.get<bool>());
+  std::vector<bool> out;
+  if (value.is_array())
+    for (const auto& item : value)
+      if (item.is_boolean()) out.push_back(item.get<bool>());
+  if (out.size() != levels) json.fail_key(key, fmt::format("one boolean or {}", levels));
+  return out;
+}
+
+// Whether each block, in the order of `key`, attends to the text.
+std::vector<bool> attention_blocks(const JsonObject& json, std::string_view key, std::string_view with,
+                                   std::string_view without, size_t levels) {
+  std::vector<bool> out;
+  for (const std::string& type : json.strings(key)) {
+    if (type != with && type != without)
+      fail(ErrorCode::unsupported, "{}: key '{}': expected {} or {}, found '{}'", json.where(), key, with, without,
+           printable(type));
+    out.push_back(type == with);
+  }
+  if (out.size() != levels) json.fail_key(key, fmt::format("{} block types, one per level", levels));
+  return out;
+}
+
+void parse_embeddings(const JsonObject& json, UNet2DConditionConfig& config) {
+  using models::AddedEmbedding;
+  using models::ClassEmbedding;
+  static const std::map<std::string, ClassEmbedding> kClass = {
+      {"timestep", ClassEmbedding::timestep},
+      {"identity", ClassEmbedding::identity},
+      {"projection", ClassEmbedding::projection},
+      {"simple_projection", ClassEmbedding::simple_projection}};
+  if (json.has("class_embed_type")) {
+    const auto found = kClass.find(json.string("class_embed_type"));
+    if (found == kClass.end())
+      json.fail_key("class_embed_type", "null, timestep, identity, projection or simple_projection");
+    config.class_embed_type = found->second;
+  } else if (json.has("num_class_embeds")) {
+    config.class_embed_type = ClassEmbedding::table;
+    config.num_class_embeds = json.integer("num_class_embeds", 1, kMaxChannels);
+  }
+  config.projection_class_embeddings_input_dim =
+      json.integer_or("projection_class_embeddings_input_dim", 0, 0, kMaxChannels);
+  if (json.has("addition_embed_type")) {
+    if (json.string("addition_embed_type") != "text_time")
+      fail(ErrorCode::unsupported, "{}: key 'addition_embed_type': expected null or text_time, found '{}'",
+           json.where(), printable(json.string("addition_embed_type")));
+    config.addition_embed_type = AddedEmbedding::text_time;
+    config.addition_time_embed_dim = static_cast<int>(json.integer("addition_time_embed_dim", 1, kMaxChannels));
+    // Six sizes and crops beside the pooled text, as every published model has them.
+    config.pooled_dim = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim;
+    if (config.pooled_dim <= 0)
+      json.fail_key("projection_class_embeddings_input_dim", "more than six times addition_time_embed_dim");
+  }
+}
+
+}  // namespace
+
+UNet2DConditionConfig unet_2d_condition_config(const JsonObject& json) {
+  expect_class(json, "_class_name", "UNet2DConditionModel");
+  expect_absent(json, {"num_attention_heads", "dual_cross_attention", "encoder_hid_dim", "encoder_hid_dim_type",
+                       "resnet_skip_time_act", "time_embedding_dim", "time_embedding_act_fn", "timestep_post_act",
+                       "time_cond_proj_dim", "class_embeddings_concat", "cross_attention_norm",
+                       "reverse_transformer_layers_per_block"});
+  expect_class(json, "time_embedding_type", "positional");
+  expect_class(json, "attention_type", "default");
+  UNet2DConditionConfig config;
+  config.in_channels = json.integer_or("in_channels", 4, 1, kMaxChannels);
+  config.out_channels = json.integer_or("out_channels", 4, 1, kMaxChannels);
+  config.cross_attention_dim = json.integer_or("cross_attention_dim", 1280, 1, kMaxChannels);
+  const std::vector<int64_t> channels = json.integers_or("block_out_channels", {320, 640, 1280, 1280}, 1, kMaxChannels);
+  const size_t levels = channels.size();
+  if (levels == 0 || levels > 16) json.fail_key("block_out_channels", "1 to 16 channel counts");
+
+  const std::vector<int64_t> layers = per_level(json, "layers_per_block", levels, 2, kMaxLayers);
+  const std::vector<int64_t> heads = per_level(json, "attention_head_dim", levels, 8, kMaxChannels);
+  const std::vector<int64_t> depth = per_level(json, "transformer_layers_per_block", levels, 1, kMaxLayers);
+  const std::vector<bool> only_cross = booleans_per_level(json, "only_cross_attention", levels);
+  std::vector<bool> down(levels, true), up(levels, true);
+  down.back() = up.front() = false;  // the classes' own default
+  if (json.has("down_block_types"))
+    down = attention_blocks(json, "down_block_types", "CrossAttnDownBlock2D", "DownBlock2D", levels);
+  if (json.has("up_block_types"))
+    up = attention_blocks(json, "up_block_types", "CrossAttnUpBlock2D", "UpBlock2D", levels);
+  for (size_t i = 0; i < levels; ++i) {
+    UNetLevel level;
+    level.channels = channels[i];
+    level.layers = static_cast<int>(layers[i]);
+    level.attention_layers = static_cast<int>(depth[i]);
+    level.heads = static_cast<int>(heads[i]);
+    level.only_cross_attention = only_cross[i];
+    level.attention_down = down[i];
+    level.attention_up = up[levels - 1 - i];
+    config.levels.push_back(level);
+  }
+  const nlohmann::json& raw = json.json();
+  config.mid_block = !(raw.contains("mid_block_type") && raw["mid_block_type"].is_null());
+  if (config.mid_block && json.has("mid_block_type")) {
+    const std::string mid = json.string("mid_block_type");
+    if (mid != "UNetMidBlock2DCrossAttn" && mid != "UNetMidBlock2D")
+      fail(ErrorCode::unsupported,
+           "{}: key 'mid_block_type': expected UNetMidBlock2DCrossAttn, UNetMidBlock2D or null, found '{}'",
+           json.where(), printable(mid));
+    config.mid_attention_layers = mid == "UNetMidBlock2D" ? 0 : static_cast<int>(depth.back());
+  } else {
+    config.mid_attention_layers = static_cast<int>(depth.back());
+  }
+  config.mid_heads = static_cast<int>(heads.back());
+  config.use_linear_projection = json.boolean_or("use_linear_projection", false);
+  config.norm_num_groups = static_cast<int>(json.integer_or("norm_num_groups", 32, 1, kMaxChannels));
+  for (size_t i = 0; i < levels; ++i)
+    if (channels[i] % config.norm_num_groups != 0)
+      json.fail_key("block_out_channels", fmt::format("multiples of norm_num_groups ({})", config.norm_num_groups));
+  config.norm_eps = json.number_or("norm_eps", 1e-5);
+  config.act_fn = activation(json, "act_fn", "silu");
+  config.flip_sin_to_cos = json.boolean_or("flip_sin_to_cos", true);
+  config.freq_shift = json.number_or("freq_shift", 0);
+  config.downsample_padding = static_cast<int>(json.integer_or("downsample_padding", 1, 0, 1));
+  config.mid_block_scale_factor = json.number_or("mid_block_scale_factor", 1);
+  if (config.mid_block_scale_factor == 0) json.fail_key("mid_block_scale_factor", "a number other than 0");
+  if (json.number_or("resnet_out_scale_factor", 1) != 1) json.fail_key("resnet_out_scale_factor", "1");
+  const std::string shift = json.string_or("resnet_time_scale_shift", "default");
+  if (shift != "default" && shift != "scale_shift") json.fail_key("resnet_time_scale_shift", "default or scale_shift");
+  config.time_scale_shift = shift == "scale_shift";
+  config.center_input_sample = json.boolean_or("center_input_sample", false);
+  config.conv_in_kernel = static_cast<int>(json.integer_or("conv_in_kernel", 3, 1, 15));
+  config.conv_out_kernel = static_cast<int>(json.integer_or("conv_out_kernel", 3, 1, 15));
+  parse_embeddings(json, config);
+  return config;
+}
+
+models::AutoencoderKLConfig autoencoder_kl_config(const JsonObject& json) {
+  expect_class(json, "_class_name", "AutoencoderKL");
+  expect_class(json, "act_fn", "silu");
+  models::AutoencoderKLConfig config;
+  config.in_channels = json.integer_or("in_channels", 3, 1, 64);
+  config.out_channels = json.integer_or("out_channels", 3, 1, 64);
+  config.latent_channels = json.integer_or("latent_channels", 4, 1, 4096);
+  config.block_out_channels = json.integers_or("block_out_channels", {64}, 1, kMaxChannels);
+  const size_t levels = config.block_out_channels.size();
+  if (levels == 0 || levels > 8) json.fail_key("block_out_channels", "1 to 8 channel counts");
+  const auto expect_types = [&](std::string_view key, std::string_view type) {
+    if (!json.has(key)) return;
+    const std::vector<std::string> types = json.strings(key);
+    if (types.size() != levels) json.fail_key(key, fmt::format("{} block types, one per level", levels));
+    for (const std::string& found : types)
+      if (found != type)
+        fail(ErrorCode::unsupported, "{}: key '{}': expected {}, found '{}'", json.where(), key, type,
+             printable(found));
+  };
+  expect_types("down_block_types", "DownEncoderBlock2D");
+  expect_types("up_block_types", "UpDecoderBlock2D");
+  config.layers_per_block = static_cast<int>(json.integer_or("layers_per_block", 1, 1, kMaxLayers));
+  config.norm_num_groups = static_cast<int>(json.integer_or("norm_num_groups", 32, 1, kMaxChannels));
+  for (const int64_t channels : config.block_out_channels)
+    if (channels % config.norm_num_groups != 0)
+      json.fail_key("block_out_channels", fmt::format("multiples of norm_num_groups ({})", config.norm_num_groups));
+  config.use_quant_conv = json.boolean_or("use_quant_conv", true);
+  config.use_post_quant_conv = json.boolean_or("use_post_quant_conv", true);
+  config.mid_block_add_attention = json.boolean_or("mid_block_add_attention", true);
+  config.scaling_factor = json.number_or("scaling_factor", 0.18215);
+  if (config.scaling_factor == 0) json.fail_key("scaling_factor", "a number other than 0");
+  config.shift_factor = json.number_or("shift_factor", 0);
+  return config;
+}
+
+models::ClipTextConfig clip_text_config(const JsonObject& json) {
+  if (json.has("architectures")) {
+    for (const std::string& name : json.strings("architectures"))
+      if (name != "CLIPTextModel" && name != "CLIPTextModelWithProjection")
+        fail(ErrorCode::unsupported, "{}: key 'architectures': expected CLIPTextModel, found '{}'", json.where(),
+             printable(name));
+  }
+  models::ClipTextConfig config;
+  config.vocab_size = json.integer_or("vocab_size", 49408, 1, 1 << 24);
+  config.hidden_size = json.integer_or("hidden_size", 512, 1, kMaxChannels);
+  config.intermediate_size = json.integer_or("intermediate_size", 2048, 1, kMaxChannels);
+  config.num_hidden_layers = static_cast<int>(json.integer_or("num_hidden_layers", 12, 1, kMaxLayers));
+  config.num_attention_heads = static_cast<int>(json.integer_or("num_attention_heads", 8, 1, kMaxChannels));
+  if (config.hidden_size % config.num_attention_heads != 0)
+    json.fail_key("num_attention_heads", fmt::format("a divisor of hidden_size ({})", config.hidden_size));
+  config.max_position_embeddings = json.integer_or("max_position_embeddings", 77, 3, 1 << 20);
+  config.layer_norm_eps = json.number_or("layer_norm_eps", 1e-5);
+  config.hidden_act = activation(json, "hidden_act", "quick_gelu");
+  return config;
+}
+
+}  // namespace easel::pipelines

@@ -1,0 +1,137 @@
+// What `easel inspect` says about a model.
+#include <map>
+
+#include "base/fail.h"
+#include "exec/call.h"
+#include "pipelines/text_to_image_impl.h"
+
+namespace easel {
+
+namespace {
+
+struct Part {
+  const char* name;
+  const char* network;
+  exec::ProgramPtr plan;
+  DType precision;
+  const pipelines::FileWeights* weights;
+};
+
+std::string megabytes(int64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+
+// "f16 ×686" – how the component's tensors are stored.
+std::map<std::string, int> stored_dtypes(const Part& part) {
+  std::map<std::string, int> counts;
+  for (const std::string& name : part.weights->files().names())
+    ++counts[std::string(to_string(part.weights->files().find(name)->dtype))];
+  return counts;
+}
+
+// One line per distinct choice: operator, kernel, how often, why not the ones before it.
+void list_kernels(const Part& part, device::Isa isa, std::string& out) {
+  std::map<std::string, int> lines;
+  for (const exec::EntryProgram& entry : part.plan->entries())
+    for (const exec::Command& command : entry.commands) {
+      std::string reasons;
+      for (const ops::Kernel* kernel : ops::kernels_of(command.call.attrs)) {
+        if (kernel == command.kernel) break;
+        reasons += fmt::format("{}{}: {}", reasons.empty() ? "  (not " : "; ", kernel->name,
+                               ops::rejection(*kernel, command.call, isa));
+      }
+      ++lines[fmt::format("{} {}{}", ops::op_name(command.call.attrs), command.kernel->name,
+                          reasons.empty() ? "" : reasons + ")")];
+    }
+  for (const auto& [line, count] : lines) out += fmt::format("    {:4} × {}\n", count, line);
+}
+
+}  // namespace
+
+static std::vector<Part> parts_of(TextToImagePipeline::Info const& info, pipelines::Component& text,
+                                  pipelines::Component& unet, pipelines::Component& vae, const Bindings& unet_sizes,
+                                  const Bindings& vae_sizes, const pipelines::ModelFiles& files) {
+  return {
+      {"text_encoder", "CLIPTextModel", text.plan({{"batch", 2}}), text.precision(), files.text_encoder_weights.get()},
+      {"unet", "UNet2DConditionModel", unet.plan(unet_sizes), unet.precision(), files.unet_weights.get()},
+      {"vae (decoder)", "AutoencoderKL", vae.plan(vae_sizes), vae.precision(), files.vae_weights.get()}};
+}
+
+static int64_t peak_bytes(const std::vector<Part>& parts) {
+  // The text encoder gives its weights back before the UNet is packed; UNet and decoder stay together.
+  int64_t arena = 0, weights = 0;
+  for (size_t i = 1; i < parts.size(); ++i) {
+    arena = std::max(arena, parts[i].plan->summary().arena_bytes);
+    weights += parts[i].plan->summary().weight_bytes + parts[i].plan->summary().slot_bytes;
+  }
+  const exec::ProgramSummary& text = parts[0].plan->summary();
+  return std::max(arena + weights, text.arena_bytes + text.weight_bytes + text.slot_bytes);
+}
+
+std::string TextToImagePipeline::describe(const TextToImageRequest& request, bool kernels) const {
+  Impl& p = *impl_;
+  const Impl::Job job = p.resolve(request);
+  const std::vector<Part> parts =
+      parts_of(p.info, *p.text_encoder, *p.unet, *p.vae_decoder, p.unet_sizes(job, job.batch_size),
+               p.vae_sizes(job, job.batch_size), p.files);
+  std::string out = fmt::format(
+      "{}\n  family     {} ({})\n  scheduler  {}\n  device     {}, {} threads\n  size       {}×{}, {} at a time{}\n",
+      p.info.path, p.info.family, p.files.layout, p.info.scheduler_class, p.info.device, p.info.threads,
+      job.request.width, job.request.height, job.batch_size, job.guided ? ", guided (two branches in one batch)" : "");
+  for (const Part& part : parts) {
+    const exec::ProgramSummary& s = part.plan->summary();
+    std::string stored;
+    for (const auto& [dtype, count] : stored_dtypes(part))
+      stored += fmt::format("{}{} ×{}", stored.empty() ? "" : ", ", dtype, count);
+    out += fmt::format(
+        "  {} – {}\n    {:.2f} M parameters, stored as {}, runs in {}\n    {} commands; weights {}, activations {}, "
+        "inputs and outputs {}\n",
+        part.name, part.network, static_cast<double>(s.parameters) / 1e6, stored, to_string(part.precision), s.commands,
+        megabytes(s.weight_bytes), megabytes(s.arena_bytes), megabytes(s.slot_bytes));
+    std::string passes;
+    for (const graph::PassReport& report : part.plan->pass_reports())
+      passes += fmt::format("{}{} {}", passes.empty() ? "" : ", ", report.name, report.matches);
+    out += fmt::format("    passes: {}\n", passes);
+    for (const exec::EntryProgram& entry : part.plan->entries())
+      out += fmt::format("    entry {}: {} commands, activations {}\n", graph::to_string(entry.rate),
+                         entry.commands.size(), megabytes(entry.arena_bytes));
+    if (kernels) list_kernels(part, p.context->isa, out);
+  }
+  return out + fmt::format("  peak memory  {} planned\n", megabytes(peak_bytes(parts)));
+}
+
+std::string TextToImagePipeline::describe_json(const TextToImageRequest& request) const {
+  Impl& p = *impl_;
+  const Impl::Job job = p.resolve(request);
+  const std::vector<Part> parts =
+      parts_of(p.info, *p.text_encoder, *p.unet, *p.vae_decoder, p.unet_sizes(job, job.batch_size),
+               p.vae_sizes(job, job.batch_size), p.files);
+  nlohmann::json out = {{"path", p.info.path},         {"family", p.info.family},
+                        {"layout", p.files.layout},    {"scheduler", p.files.scheduler},
+                        {"device", p.info.device},     {"threads", p.info.threads},
+                        {"width", job.request.width},  {"height", job.request.height},
+                        {"batch_size", job.batch_size}};
+  for (const Part& part : parts) {
+    const exec::ProgramSummary& s = part.plan->summary();
+    nlohmann::json kernels = nlohmann::json::object(), passes = nlohmann::json::object();
+    for (const exec::EntryProgram& entry : part.plan->entries())
+      for (const exec::Command& command : entry.commands) {
+        const std::string name = fmt::format("{} {}", ops::op_name(command.call.attrs), command.kernel->name);
+        kernels[name] = kernels.value(name, 0) + 1;
+      }
+    for (const graph::PassReport& report : part.plan->pass_reports()) passes[report.name] = report.matches;
+    out["components"].push_back({{"name", part.name},
+                                 {"network", part.network},
+                                 {"parameters", s.parameters},
+                                 {"stored_dtypes", stored_dtypes(part)},
+                                 {"dtype", to_string(part.precision)},
+                                 {"weight_bytes", s.weight_bytes},
+                                 {"arena_bytes", s.arena_bytes},
+                                 {"slot_bytes", s.slot_bytes},
+                                 {"commands", s.commands},
+                                 {"kernels", kernels},
+                                 {"passes", passes}});
+  }
+  out["peak_memory_bytes"] = peak_bytes(parts);
+  return out.dump();
+}
+
+}  // namespace easel

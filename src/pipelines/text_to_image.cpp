@@ -1,0 +1,427 @@
+// Text to image for Stable Diffusion 1.x: encode the prompt, denoise, decode.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "base/fail.h"
+#include "models/autoencoder_kl.h"
+#include "models/clip_text.h"
+#include "models/unet_2d_condition.h"
+#include "pipelines/text_to_image_impl.h"
+#include "sampling/random.h"
+
+namespace easel {
+
+using pipelines::Component;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+constexpr int kMaxSteps = 10000;
+constexpr int kMaxPictures = 4096;
+constexpr int64_t kMaxSide = int64_t{1} << 24;  // pixels; far above what any memory holds
+constexpr size_t kMaxCachedPrompts = 4096;
+
+DType chosen_dtype(Precision& precision, device::Isa isa) {
+  if (precision == Precision::automatic)
+    precision = isa >= device::Isa::avx512_bf16 ? Precision::bf16 : Precision::fp32;
+  return precision == Precision::bf16 ? DType::bf16 : precision == Precision::fp16 ? DType::f16 : DType::f32;
+}
+
+class GeneratorNoise : public sampling::NoiseSource {
+ public:
+  explicit GeneratorNoise(uint64_t seed) : generator_(seed) {}
+  void randn(std::span<float> out) override { generator_.randn(out); }
+
+ private:
+  sampling::TorchGenerator generator_;
+};
+
+}  // namespace
+
+Precision parse_precision(const std::string& name) {
+  if (name == "fp32") return Precision::fp32;
+  if (name == "bf16") return Precision::bf16;
+  if (name == "fp16") return Precision::fp16;
+  if (name == "int8") fail(ErrorCode::unsupported, "dtype: int8 is not available yet; expected fp32, bf16 or fp16");
+  fail(ErrorCode::invalid_argument, "dtype: expected fp32, bf16 or fp16, found '{}'", printable(name));
+}
+
+std::string to_string(Precision precision) {
+  switch (precision) {
+    case Precision::automatic: return "automatic";
+    case Precision::fp32: return "fp32";
+    case Precision::bf16: return "bf16";
+    case Precision::fp16: return "fp16";
+  }
+  return "?";
+}
+
+// ---- loading -------------------------------------------------------------------------------------------------------
+
+TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load_options)
+    : options(load_options),
+      files(pipelines::read_model(path)),
+      context(std::make_shared<device::Context>(load_options.threads)),
+      tokenizer([&] {
+        const std::string& folder = load_options.tokenizer.empty() ? files.tokenizer_folder : load_options.tokenizer;
+        if (folder.empty())
+          fail(ErrorCode::io,
+               "{}: a single-file checkpoint holds no tokenizer; expected --tokenizer with a folder of vocab.json and "
+               "merges.txt",
+               printable(path));
+        return text::ClipTokenizer::load(folder);
+      }()) {
+  const auto start = Clock::now();
+  context->cancel = options.cancel;
+  if (tokenizer.vocab_size() > files.text_encoder.vocab_size)
+    fail(ErrorCode::shape_mismatch, "{}: expected a tokenizer of at most {} tokens (vocab_size), found {}",
+         printable(path), files.text_encoder.vocab_size, tokenizer.vocab_size());
+  if (files.unet.cross_attention_dim != files.text_encoder.hidden_size)
+    fail(ErrorCode::shape_mismatch,
+         "{}: the UNet's cross_attention_dim is {} and the text encoder's hidden_size is {}; expected equal sizes",
+         printable(path), files.unet.cross_attention_dim, files.text_encoder.hidden_size);
+  if (files.unet.out_channels != files.vae.latent_channels || files.unet.in_channels != files.vae.latent_channels)
+    fail(ErrorCode::unsupported, "{}: expected a UNet of {} latent channels in and out, found {} and {}",
+         printable(path), files.vae.latent_channels, files.unet.in_channels, files.unet.out_channels);
+  if (files.unet.class_embed_type != models::ClassEmbedding::none ||
+      files.unet.addition_embed_type != models::AddedEmbedding::none)
+    fail(ErrorCode::unsupported, "{}: text-to-image with class or added embeddings is not available yet",
+         printable(path));
+  sampling::make_sampler(files.scheduler, "", {});  // a scheduler that cannot run is found now, not after a minute
+
+  text_encoder = std::make_unique<Component>(models::clip_text_model(files.text_encoder), files.text_encoder_weights,
+                                             context, chosen_dtype(options.text_encoder, context->isa), arena);
+  unet = std::make_unique<Component>(models::unet_2d_condition(files.unet), files.unet_weights, context,
+                                     chosen_dtype(options.unet, context->isa), arena);
+  vae_decoder = std::make_unique<Component>(models::autoencoder_kl_decoder(files.vae), files.vae_weights, context,
+                                            chosen_dtype(options.vae, context->isa), arena);
+
+  info.path = path;
+  info.family = files.family;
+  info.scheduler_class = files.scheduler.value("_class_name", "");
+  info.default_width = info.default_height = files.sample_size * files.vae.downscale();
+  info.unet = options.unet;
+  info.vae = options.vae;
+  info.text_encoder = options.text_encoder;
+  info.device = fmt::format("cpu ({}, {})", device::cpu_model_name(), to_string(context->isa));
+  info.threads = context->pool->threads();
+  info.load_seconds = seconds_since(start);
+}
+
+// ---- requests ------------------------------------------------------------------------------------------------------
+
+TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToImageRequest& request) const {
+  Job job{request, 0, 0, request.guidance_scale > 1, request.batch_size};
+  TextToImageRequest& r = job.request;
+  if (r.width == 0) r.width = info.default_width;
+  if (r.height == 0) r.height = info.default_height;
+  const auto check_range = [](const char* option, int64_t value, int64_t min, int64_t max) {
+    if (value < min || value > max)
+      fail(ErrorCode::invalid_argument, "--{}: expected {} to {}, found {}", option, min, max, value);
+  };
+  check_range("steps", r.steps, 1, kMaxSteps);
+  check_range("num-images-per-prompt", r.num_images_per_prompt, 1, kMaxPictures);
+  check_range("batch-size", r.batch_size, 0, kMaxPictures);
+  const int64_t factor = files.vae.downscale();
+  const auto check_side = [&](const char* option, int64_t value) {
+    if (value <= 0 || value > kMaxSide || value % factor != 0)
+      fail(ErrorCode::invalid_argument, "--{}: expected a multiple of {} from {} to {}, found {}", option, factor,
+           factor, kMaxSide, value);
+  };
+  check_side("width", r.width);
+  check_side("height", r.height);
+  if (!std::isfinite(r.guidance_scale))
+    fail(ErrorCode::invalid_argument, "--guidance-scale: expected a finite number, found {}", r.guidance_scale);
+  if (!(r.eta >= 0 && r.eta <= 1)) fail(ErrorCode::invalid_argument, "--eta: expected 0 to 1, found {}", r.eta);
+  tokenizer.encode(r.prompt);  // invalid UTF-8 throws
+  tokenizer.encode(r.negative_prompt);
+  job.latent_height = r.height / factor;
+  job.latent_width = r.width / factor;
+  if (job.batch_size == 0 || job.batch_size > r.num_images_per_prompt) job.batch_size = r.num_images_per_prompt;
+  if (r.initial_latents) {
+    const Shape expected = {r.num_images_per_prompt, files.vae.latent_channels, job.latent_height, job.latent_width};
+    if (!(r.initial_latents->shape() == expected) || r.initial_latents->dtype() != DType::f32)
+      fail(ErrorCode::invalid_argument, "--initial-latents: expected latents of shape {} in f32, found {} in {}",
+           expected.str(), r.initial_latents->shape().str(), to_string(r.initial_latents->dtype()));
+  }
+  sampling::SamplerOptions sampler_options{r.steps, r.eta, std::nullopt};
+  if (!r.scheduler.empty()) sampler_options.sigma_schedule = r.scheduler;
+  sampling::make_sampler(files.scheduler, r.sampler, sampler_options);  // throws for bad names and combinations
+  return job;
+}
+
+Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, int pictures) const {
+  return {{"batch", job.guided ? 2 * pictures : pictures},
+          {"height", job.latent_height},
+          {"width", job.latent_width},
+          {"tokens", files.text_encoder.max_position_embeddings}};
+}
+
+Bindings TextToImagePipeline::Impl::vae_sizes(const Job& job, int pictures) const {
+  return {{"batch", pictures}, {"height", job.latent_height}, {"width", job.latent_width}};
+}
+
+void TextToImagePipeline::Impl::check_memory(const Job& job) {
+  const auto available = static_cast<double>(device::available_memory());
+  const auto refuse = [&](double needed) {
+    fail(ErrorCode::out_of_memory,
+         "--width {} --height {} with {} pictures at a time: needs {:.3g} GB of memory, {:.3g} GB are available",
+         job.request.width, job.request.height, job.batch_size, needed / 1e9, available / 1e9);
+  };
+  // The decoder's last level alone, before planning: sizes so large that the plan's own numbers would overflow end
+  // here.
+  const double pixels = static_cast<double>(job.request.width) * static_cast<double>(job.request.height);
+  const double least = pixels * job.batch_size * static_cast<double>(files.vae.block_out_channels.front()) * 4 * 2;
+  if (least > available) refuse(least);
+  double needed = 0;
+  for (const auto& [component, sizes] : {std::pair(unet.get(), unet_sizes(job, job.batch_size)),
+                                         std::pair(vae_decoder.get(), vae_sizes(job, job.batch_size))}) {
+    const exec::ProgramSummary& plan = component->plan(sizes)->summary();
+    const double weights = component->packed() ? 0 : static_cast<double>(plan.weight_bytes);
+    needed = std::max(needed, weights + static_cast<double>(plan.arena_bytes + plan.slot_bytes));
+  }
+  if (needed > available) refuse(needed);
+}
+
+// ---- text ----------------------------------------------------------------------------------------------------------
+
+void TextToImagePipeline::Impl::encode(const std::vector<std::string>& prompts) {
+  std::vector<std::string> missing;
+  if (embeddings.size() > kMaxCachedPrompts) embeddings.clear();
+  for (const std::string& prompt : prompts)
+    if (!embeddings.contains(prompt) && std::find(missing.begin(), missing.end(), prompt) == missing.end())
+      missing.push_back(prompt);
+  const int64_t length = files.text_encoder.max_position_embeddings, width = files.text_encoder.hidden_size;
+  const int64_t batch = std::min<int64_t>(2, static_cast<int64_t>(missing.size()));
+  for (size_t done = 0; done < missing.size(); done += static_cast<size_t>(batch)) {
+    exec::Session& session = text_encoder->session({{"batch", batch}});
+    const Tensor ids = session.tensor("input_ids");
+    for (int64_t row = 0; row < batch; ++row) {
+      const std::string& prompt = missing[std::min(done + static_cast<size_t>(row), missing.size() - 1)];
+      const auto encoded = tokenizer.encode_padded(prompt, static_cast<int>(length));
+      if (encoded.truncated && done + static_cast<size_t>(row) < missing.size() && options.warn)
+        options.warn(fmt::format("the prompt is longer than {} tokens; this part was cut: '{}'", length,
+                                 printable(encoded.cut_text, 400)));
+      std::copy(encoded.ids.begin(), encoded.ids.end(), ids.data<int32_t>() + row * length);
+    }
+    session.run();
+    const Tensor states = session.tensor("last_hidden_state");
+    for (int64_t row = 0; row < batch && done + static_cast<size_t>(row) < missing.size(); ++row)
+      embeddings[missing[done + static_cast<size_t>(row)]] =
+          states.rows(row, row + 1).reshape({1, length, width}).clone();
+  }
+  if (!options.keep_text_encoder) text_encoder->drop();
+}
+
+Tensor TextToImagePipeline::Impl::embedding(const std::string& prompt) {
+  if (!embeddings.contains(prompt)) encode({prompt});
+  return embeddings.at(prompt);
+}
+
+// ---- denoising -----------------------------------------------------------------------------------------------------
+
+Tensor TextToImagePipeline::Impl::initial_latents(const Job& job, sampling::NoiseSource& noise) const {
+  if (job.request.initial_latents) return job.request.initial_latents->clone();
+  const Tensor latents = Tensor::empty(
+      DType::f32, {job.request.num_images_per_prompt, files.vae.latent_channels, job.latent_height, job.latent_width});
+  noise.randn(latents.span<float>());
+  return latents;
+}
+
+struct TextToImagePipeline::Impl::Denoiser {
+  Denoiser(Impl& pipeline, const Job& job, int pictures)
+      : session(pipeline.unet->session(pipeline.unet_sizes(job, pictures))),
+        guided(job.guided),
+        scale(static_cast<float>(job.request.guidance_scale)) {
+    // Order of the halves as in diffusers: negative prompt first.
+    const Tensor context = session.tensor("encoder_hidden_states");
+    const auto fill = [&](const Tensor& states, int from) {
+      for (int i = from; i < from + pictures; ++i)
+        std::memcpy(context.rows(i, i + 1).raw(), states.raw(), static_cast<size_t>(states.bytes()));
+    };
+    if (guided) fill(pipeline.embedding(job.request.negative_prompt), 0);
+    fill(pipeline.embedding(job.request.prompt), guided ? pictures : 0);
+    session.run(graph::Rate::request);
+  }
+
+  // sample: [n, C, h, w], already scaled; out: the guided prediction of the same shape.
+  void predict(std::span<const float> sample, double timestep, std::span<float> out) {
+    const Tensor input = session.tensor("sample"), t = session.tensor("timestep");
+    const auto values = input.span<float>();
+    for (size_t begin = 0; begin < values.size(); begin += sample.size())
+      std::copy(sample.begin(), sample.end(), values.begin() + static_cast<ptrdiff_t>(begin));
+    std::fill_n(t.data<float>(), t.numel(), static_cast<float>(timestep));
+    session.run(graph::Rate::schedule);
+    session.run(graph::Rate::step);
+    const float* prediction = session.tensor("noise_pred").data<float>();
+    if (!guided) {
+      std::copy_n(prediction, out.size(), out.begin());
+      return;
+    }
+    const float* conditional = prediction + out.size();
+    for (size_t i = 0; i < out.size(); ++i) out[i] = prediction[i] + scale * (conditional[i] - prediction[i]);
+  }
+
+  exec::Session& session;
+  bool guided;
+  float scale;
+};
+
+TextToImageResult TextToImagePipeline::Impl::generate(const Job& job,
+                                                      const std::function<void(const StepProgress&)>& progress,
+                                                      const TraceSink& trace) {
+  const auto start = Clock::now();
+  const TextToImageRequest& request = job.request;
+  TextToImageResult result;
+  Timings& seconds = result.seconds;
+  seconds.load = info.load_seconds;
+  const auto compiled = [&] {
+    return text_encoder->compile_seconds() + unet->compile_seconds() + vae_decoder->compile_seconds();
+  };
+  const double compiled_before = compiled();
+  check_memory(job);
+
+  auto stage = Clock::now();
+  std::vector<std::string> prompts;
+  if (job.guided) prompts.push_back(request.negative_prompt);
+  prompts.push_back(request.prompt);
+  encode(prompts);
+  seconds.text_encode = seconds_since(stage) - (compiled() - compiled_before);
+  if (trace) {
+    trace("prompt_embeds", embedding(request.prompt));
+    if (job.guided) trace("negative_prompt_embeds", embedding(request.negative_prompt));
+  }
+
+  GeneratorNoise noise(request.seed);
+  sampling::SamplerOptions sampler_options{request.steps, request.eta, std::nullopt};
+  if (!request.scheduler.empty()) sampler_options.sigma_schedule = request.scheduler;
+  const auto sampler = sampling::make_sampler(files.scheduler, request.sampler, sampler_options);
+  const Tensor latents = initial_latents(job, noise);
+  const auto sample = latents.span<float>();
+  for (float& value : sample) value *= static_cast<float>(sampler->init_noise_sigma());
+
+  const int pictures = request.num_images_per_prompt;
+  const int batches = (pictures + job.batch_size - 1) / job.batch_size;
+  const auto count_in = [&](int batch) { return std::min(job.batch_size, pictures - batch * job.batch_size); };
+  std::map<int, std::unique_ptr<Denoiser>> denoisers;  // by batch size: the last batch may be smaller
+  for (int batch = 0; batch < batches; ++batch) {
+    auto& denoiser = denoisers[count_in(batch)];
+    if (!denoiser) denoiser = std::make_unique<Denoiser>(*this, job, count_in(batch));
+  }
+
+  const Tensor scaled = Tensor::empty(DType::f32, latents.shape()),
+               prediction = Tensor::empty(DType::f32, latents.shape());
+  const std::vector<double>& timesteps = sampler->timesteps();
+  std::vector<std::vector<double>> step_seconds(static_cast<size_t>(batches));
+  StepProgress state{0, static_cast<int>(timesteps.size()) * batches, 0};
+  for (size_t i = 0; i < timesteps.size(); ++i) {
+    sampler->scale_model_input(static_cast<int>(i), sample, scaled.span<float>());
+    for (int batch = 0; batch < batches; ++batch) {
+      stage = Clock::now();
+      const int begin = batch * job.batch_size, end = begin + count_in(batch);
+      denoisers.at(end - begin)
+          ->predict(scaled.rows(begin, end).span<float>(), timesteps[i], prediction.rows(begin, end).span<float>());
+      state.seconds = seconds_since(stage);
+      step_seconds[static_cast<size_t>(batch)].push_back(state.seconds);
+      ++state.done;
+      if (progress) progress(state);
+    }
+    sampler->step(static_cast<int>(i), prediction.span<float>(), sample, latents.shape(), noise);
+    if (trace) trace(fmt::format("latents.{}", i), latents);
+  }
+  for (const auto& batch : step_seconds) seconds.steps.insert(seconds.steps.end(), batch.begin(), batch.end());
+
+  Tensor all_decoded;
+  if (trace) all_decoded = Tensor::empty(DType::f32, {pictures, files.vae.out_channels, request.height, request.width});
+  for (int batch = 0; batch < batches; ++batch) {
+    const int begin = batch * job.batch_size, end = begin + count_in(batch);
+    const double compiled_so_far = compiled();
+    stage = Clock::now();
+    const Tensor decoded = decode(job, latents.rows(begin, end));
+    seconds.decode.push_back(seconds_since(stage) - (compiled() - compiled_so_far));
+    if (trace) std::memcpy(all_decoded.rows(begin, end).raw(), decoded.raw(), static_cast<size_t>(decoded.bytes()));
+    for (int i = 0; i < end - begin; ++i) {
+      result.pictures.push_back(pipelines::to_picture(decoded, i));
+      result.pictures.back().seed = request.seed;
+      result.pictures.back().index = begin + i;
+    }
+  }
+  if (trace) trace("decoded", all_decoded);
+  result.latents = latents;
+  seconds.compile = compiled() - compiled_before;
+  seconds.total = seconds_since(start);
+  return result;
+}
+
+// ---- pictures ------------------------------------------------------------------------------------------------------
+
+Tensor TextToImagePipeline::Impl::decode(const Job& job, const Tensor& latents) {
+  exec::Session& session = vae_decoder->session(vae_sizes(job, static_cast<int>(latents.dim(0))));
+  const auto from = latents.span<float>(), to = session.tensor("latents").span<float>();
+  const auto scaling = static_cast<float>(files.vae.scaling_factor), shift = static_cast<float>(files.vae.shift_factor);
+  for (size_t i = 0; i < from.size(); ++i) to[i] = from[i] / scaling + shift;
+  session.run();
+  return session.tensor("decoded");
+}
+
+Picture pipelines::to_picture(const Tensor& decoded, int64_t index) {
+  Picture picture;
+  const int64_t channels = decoded.dim(1);
+  picture.height = decoded.dim(2);
+  picture.width = decoded.dim(3);
+  const int64_t plane = picture.width * picture.height;
+  const float* values = decoded.data<float>() + index * channels * plane;
+  picture.rgb.resize(static_cast<size_t>(3 * plane));
+  for (int64_t c = 0; c < 3; ++c)
+    for (int64_t p = 0; p < plane; ++p) {
+      // The comparisons are written so that NaN becomes black.
+      const float unit = values[std::min(c, channels - 1) * plane + p] * 0.5f + 0.5f;
+      const float clamped = unit > 0 ? std::min(unit, 1.0f) : 0.0f;
+      picture.rgb[static_cast<size_t>(3 * p + c)] = static_cast<uint8_t>(std::nearbyint(clamped * 255.0f));
+    }
+  return picture;
+}
+
+// ---- the public object ---------------------------------------------------------------------------------------------
+
+TextToImagePipeline::TextToImagePipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+TextToImagePipeline::~TextToImagePipeline() = default;
+TextToImagePipeline::TextToImagePipeline(TextToImagePipeline&&) noexcept = default;
+TextToImagePipeline& TextToImagePipeline::operator=(TextToImagePipeline&&) noexcept = default;
+
+TextToImagePipeline TextToImagePipeline::load(const std::string& path, const LoadOptions& options) {
+  LoadOptions filled = options;
+  if (!filled.warn) filled.warn = [log = Logger()](const std::string& line) { log.warning(line); };
+  const auto start = Clock::now();
+  auto impl = std::make_unique<Impl>(path, filled);
+  impl->info.load_seconds = seconds_since(start);
+  return TextToImagePipeline(std::move(impl));
+}
+
+void TextToImagePipeline::validate(const TextToImageRequest& request) const { impl_->resolve(request); }
+
+TextToImageResult TextToImagePipeline::generate(const TextToImageRequest& request,
+                                                const std::function<void(const StepProgress&)>& progress,
+                                                const TraceSink& trace) {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->generate(impl_->resolve(request), progress, trace);
+}
+
+void TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest>& requests) {
+  const std::lock_guard lock(impl_->mutex);
+  std::vector<std::string> prompts;
+  for (const TextToImageRequest& request : requests) {
+    if (request.guidance_scale > 1) prompts.push_back(request.negative_prompt);
+    prompts.push_back(request.prompt);
+  }
+  impl_->encode(prompts);
+}
+
+const TextToImagePipeline::Info& TextToImagePipeline::info() const { return impl_->info; }
+
+}  // namespace easel
