@@ -52,6 +52,8 @@ OpTests attention_tests() {
     t.cases.push_back(make({2, 77, 77, 2, 64, true}, precision));
     t.cases.push_back(make({1, 200, 200, 2, 8, true}, precision));
     t.cases.push_back(make({1, 1, 1, 1, 8, true}, precision));
+    t.cases.push_back(make({0, 5, 7, 2, 8}, precision));
+    t.cases.push_back(make({2, 0, 7, 2, 8}, precision));
     t.cases.push_back(make({3, 66, 77, 2, 40, false, true}, precision));
     t.cases.push_back(make({2, 33, 33, 1, 8, true, true}, precision));
     t.cases.push_back(make({1, 20, 30, 2, 8, false, false, -0.4}, precision));
@@ -84,6 +86,11 @@ OpTests attention_tests() {
     t.benchmarks.push_back(make({2, 256, 77, 8, 160}, precision));
     t.benchmarks.push_back(make({1, 4096, 4096, 1, 512}, precision));
     t.benchmarks.push_back(make({2, 77, 77, 12, 64, true}, precision));
+    // SDXL
+    t.benchmarks.push_back(make({2, 4096, 4096, 10, 64}, precision));
+    t.benchmarks.push_back(make({2, 1024, 1024, 20, 64}, precision));
+    t.benchmarks.push_back(make({2, 4096, 77, 10, 64}, precision));
+    t.benchmarks.push_back(make({2, 1024, 77, 20, 64}, precision));
   }
   return t;
 }
