@@ -42,8 +42,9 @@ struct Case {
   NonFinite nonfinite = NonFinite::exact;
   /// The result worked out by hand: checks the reference, too.
   std::vector<double> expected{};
-  /// Floating-point operations, for the benchmark; 0: count bytes.
+  /// Floating-point operations, for the benchmark; 0: count bytes, those of all inputs and the output unless given.
   double flops = 0;
+  double bytes = 0;
 };
 
 struct OpTests {

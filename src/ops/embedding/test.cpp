@@ -17,7 +17,8 @@ OpTests embedding_tests() {
                          .expected = {3, 4, 1, 2, 1, 2, 5, 6}});
   tests.benchmarks.push_back(
       {.attrs = EmbeddingAttrs{},
-       .inputs = {{.shape = {2, 77}, .dtype = DType::i32, .low = 0, .high = 49407}, weight({49408, 768})}});
+       .inputs = {{.shape = {2, 77}, .dtype = DType::i32, .low = 0, .high = 49407}, weight({49408, 768})},
+       .bytes = 2.0 * 2 * 77 * 768 * 4});
   return tests;
 }
 
