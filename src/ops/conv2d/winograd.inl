@@ -42,10 +42,10 @@ struct WinogradPlan {
     constexpr int64_t kSharedFilterWords = int64_t{64} << 18;  // 64 MiB
     shared_filters = tiles >= 192 && panels.count() * kPanel * kPoints * depth <= kSharedFilterWords;
     const auto cut = [](int64_t size, int64_t most) { return std::max<int64_t>(1, (size + most - 1) / most); };
-    pieces = cut(depth, shared_filters ? kPieceWords : 320);
+    pieces = cut(depth, shared_filters ? kPieceWords : 64);
     piece = std::max<int64_t>(16, round_up((depth + pieces - 1) / pieces, 16));
     pieces = cut(depth, piece);
-    blocks = cut(tiles, shared_filters ? 128 : 256);
+    blocks = cut(tiles, shared_filters ? 96 : 256);
     block = (tiles + blocks - 1) / blocks;
     row = round_up(depth, 16) + 16;
     v_plane = padded_plane(block * row);
@@ -73,21 +73,26 @@ void transform_filters(const WinogradPlan<kOut>& plan, const uint32_t* packed, i
   for (int64_t i = 0; i < count / per_word * width; i += kW) {
     F g[9], points[kPoints];
     if constexpr (words == Words::f32) {
+#pragma GCC unroll 9
       for (int t = 0; t < 9; ++t) g[t] = load(reinterpret_cast<const float*>(source + t * tap + i));
       filter_transform_2d<kOut>(g, points);
+#pragma GCC unroll 36
       for (int p = 0; p < kPoints; ++p) store(u + p * plan.u_plane + i, points[p]);
     } else {
       F g_odd[9], points_odd[kPoints];
+#pragma GCC unroll 9
       for (int t = 0; t < 9; ++t)
         words == Words::f16_as_f32 ? split_f16(source + t * tap + i, g[t], g_odd[t])
                                    : split_bf16(source + t * tap + i, g[t], g_odd[t]);
       filter_transform_2d<kOut>(g, points);
       filter_transform_2d<kOut>(g_odd, points_odd);
       if constexpr (words == Words::bf16_dot) {
+#pragma GCC unroll 36
         for (int p = 0; p < kPoints; ++p) store_pairs(u + p * plan.u_plane + i, points[p], points_odd[p]);
       } else {
         // Two rows of U for one of words.
         float* target = u + i / width * width * 2 + i % width;
+#pragma GCC unroll 36
         for (int p = 0; p < kPoints; ++p) {
           store(target + p * plan.u_plane, points[p]);
           store(target + p * plan.u_plane + width, points_odd[p]);
@@ -112,13 +117,21 @@ void transform_input(const WinogradPlan<kOut>& plan, const float* x, int64_t til
       const bool inside = y0 + i >= 0 && y0 + i < shape[1] && x0 + j >= 0 && x0 + j < shape[2];
       pixels[i * kSide + j] = inside ? x + b * strides[0] + (y0 + i) * strides[1] + (x0 + j) * strides[2] : nullptr;
     }
+  const bool interior = y0 >= 0 && y0 + kSide <= shape[1] && x0 >= 0 && x0 + kSide <= shape[2];
   const auto transform = [&](int64_t c, F* points) {
-    const int n = static_cast<int>(std::clamp<int64_t>(shape[3] - c, 0, kW));
+    const int64_t n = std::clamp<int64_t>(shape[3] - c, 0, kW);
     F d[kPoints];
-    if (n == kW)
-      for (int i = 0; i < kPoints; ++i) d[i] = pixels[i] ? load(pixels[i] + c) : zero();
-    else
+    if (interior && n == kW) {
+      // The next tile along the line shares two columns; the others may come from main memory.
+#pragma GCC unroll 6
+      for (int i = 0; i < kSide; ++i)
+#pragma GCC unroll 4
+        for (int j = 2; j < kSide; ++j) __builtin_prefetch(pixels[i * kSide + j] + kOut * strides[2] + c);
+#pragma GCC unroll 36
+      for (int i = 0; i < kPoints; ++i) d[i] = load(pixels[i] + c);
+    } else {
       for (int i = 0; i < kPoints; ++i) d[i] = pixels[i] && n > 0 ? simd::load_n(pixels[i] + c, n) : zero();
+    }
     input_transform_2d<kOut>(d, points);
   };
   F points[kPoints];
@@ -127,11 +140,13 @@ void transform_input(const WinogradPlan<kOut>& plan, const float* x, int64_t til
       F upper[kPoints];
       transform(c, points);
       transform(c + kW, upper);
+#pragma GCC unroll 36
       for (int p = 0; p < kPoints; ++p) store_bf16(v + p * plan.v_plane + c / 2, points[p], upper[p]);
     }
   } else {
     for (int64_t c = first; c < last; c += kW) {
       transform(c, points);
+#pragma GCC unroll 36
       for (int p = 0; p < kPoints; ++p) store(v + p * plan.v_plane + c, points[p]);
     }
   }
@@ -195,6 +210,7 @@ void transform_output(const WinogradPlan<kOut>& plan, const ConvPointers& pointe
     alignas(64) float results[kPixels * kPanel];
     for (int i = 0; i < width; i += kW) {
       F points[kPoints], pixels[kPixels];
+#pragma GCC unroll 36
       for (int p = 0; p < kPoints; ++p) points[p] = load(m + p * plan.m_plane + t * width + i);
       output_transform_2d<kOut>(points, pixels);
       for (int q = 0; q < kPixels; ++q)
