@@ -1,0 +1,176 @@
+// Each pass fires on its pattern, leaves others alone, and can be switched off. That results stay the same is tested
+// where graphs can run: exec_test.cpp.
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include <easel/error.h>
+
+#include "graph/passes/pass.h"
+#include "graph/passes/set_precision.h"
+
+namespace easel::graph {
+namespace {
+
+class PassesTest : public testing::Test {
+ protected:
+  ValueId input(const char* name, const SymShape& shape) { return graph.input(name, {DType::f32, shape}, Rate::step); }
+  ValueId weight(const char* name, const Shape& shape) { return graph.constant(Constant::weight(name, shape)); }
+  ValueId activation(ValueId x, ops::Activation kind) { return graph.add(ops::ActivationAttrs{kind}, {x}); }
+  ValueId add(ValueId a, ValueId b) { return graph.add(ops::BinaryAttrs{}, {a, b}); }
+
+  // Runs one pass (and dead code, which sweeps up) and returns its matches.
+  int run(const std::string& name) {
+    PassOptions options;
+    for (const Pass& pass : passes())
+      if (pass.name != name && std::string(pass.name) != "dead_code") options.disabled.insert(pass.name);
+    std::vector<PassReport> reports;
+    result = run_passes(graph, options, &reports);
+    for (const PassReport& report : reports)
+      if (report.name == name) return report.matches;
+    return -1;
+  }
+  template <typename A>
+  int count() const {
+    int n = 0;
+    for (const Node& node : result.nodes()) n += std::holds_alternative<A>(node.attrs);
+    return n;
+  }
+
+  Graph graph{"test"}, result;
+  const Dim batch = Dim::symbol("batch"), tokens = Dim::symbol("tokens");
+};
+
+TEST_F(PassesTest, PointwiseConvBecomesLinear) {
+  const ValueId x = input("x", {batch, 5, 7, 4});
+  ops::Conv2dAttrs conv;
+  conv.bias = true;
+  graph.output("y", graph.add(conv, {x, weight("w", {6, 4, 1, 1}), weight("b", {6})}));
+  EXPECT_EQ(run("pointwise_conv"), 1);
+  EXPECT_EQ(count<ops::LinearAttrs>(), 1);
+  EXPECT_EQ(result.value(result.nodes()[0].inputs[1]).constant->key(), "reshape([6, 4], w)");
+}
+
+TEST_F(PassesTest, StridedPointwiseConvStays) {
+  ops::Conv2dAttrs conv;
+  conv.stride = 2;
+  graph.output("y", graph.add(conv, {input("x", {batch, 5, 7, 4}), weight("w", {6, 4, 1, 1})}));
+  EXPECT_EQ(run("pointwise_conv"), 0);
+}
+
+TEST_F(PassesTest, AttentionPattern) {
+  const auto split = [&](ValueId v) {
+    return graph.add(ops::PermuteAttrs{{0, 2, 1, 3}}, {graph.add(ops::ReshapeAttrs{{batch, tokens, 2, 8}}, {v})});
+  };
+  const ValueId q = input("q", {batch, tokens, 16}), k = input("k", {batch, tokens, 16}),
+                v = input("v", {batch, tokens, 16});
+  const ValueId scores = graph.add(ops::MatmulAttrs{true, 0.25}, {split(q), split(k)});
+  const ValueId mixed = graph.add(ops::MatmulAttrs{}, {graph.add(ops::SoftmaxAttrs{true}, {scores}), split(v)});
+  const ValueId merged = graph.add(ops::PermuteAttrs{{0, 2, 1, 3}}, {mixed});
+  graph.output("y", graph.add(ops::ReshapeAttrs{{batch, tokens, 16}}, {merged}));
+  EXPECT_EQ(run("fuse_attention"), 1);
+  ASSERT_EQ(result.nodes().size(), 1u);
+  const auto& attention = std::get<ops::AttentionAttrs>(result.nodes()[0].attrs);
+  EXPECT_EQ(attention.heads, 2);
+  EXPECT_EQ(attention.scale, 0.25);
+  EXPECT_TRUE(attention.causal);
+}
+
+TEST_F(PassesTest, LinearsOfOneModuleMerge) {
+  const ValueId x = input("x", {batch, 4});
+  const ValueId q = graph.add(ops::LinearAttrs{}, {x, weight("q", {6, 4})}, "attn.to_q");
+  const ValueId k = graph.add(ops::LinearAttrs{}, {x, weight("k", {2, 4})}, "attn.to_k");
+  const ValueId other = graph.add(ops::LinearAttrs{}, {x, weight("o", {2, 4})}, "elsewhere.proj");
+  graph.output("q", q);
+  graph.output("k", k);
+  graph.output("other", other);
+  EXPECT_EQ(run("merge_linears"), 1);
+  EXPECT_EQ(count<ops::LinearAttrs>(), 2);
+  EXPECT_EQ(count<ops::SliceAttrs>(), 2);
+  const auto& second = std::get<ops::SliceAttrs>(result.producer(result.outputs()[1].value)->attrs);
+  EXPECT_EQ(second.begin, 6);
+  EXPECT_EQ(second.length, 2);
+}
+
+TEST_F(PassesTest, GroupNormTakesSiluButNotGelu) {
+  const ValueId x = input("x", {batch, 3, 4});
+  const ValueId norm = graph.add(ops::GroupNormAttrs{2}, {x, weight("w", {4}), weight("b", {4})});
+  graph.output("y", activation(norm, ops::Activation::silu));
+  EXPECT_EQ(run("fuse_group_norm"), 1);
+  EXPECT_EQ(result.nodes().size(), 1u);
+  graph = Graph("other");
+  const ValueId z = input("x", {batch, 3, 4});
+  graph.output("y", activation(graph.add(ops::GroupNormAttrs{2}, {z, weight("w", {4}), weight("b", {4})}),
+                               ops::Activation::gelu_erf));
+  EXPECT_EQ(run("fuse_group_norm"), 0);
+}
+
+TEST_F(PassesTest, EpilogueChain) {
+  const ValueId x = input("x", {batch, 4}), r = input("r", {batch, 6});
+  const ValueId product = graph.add(ops::LinearAttrs{}, {x, weight("w", {6, 4})});
+  graph.output("y", add(r, activation(add(product, weight("b", {6})), ops::Activation::silu)));
+  EXPECT_EQ(run("fuse_epilogue"), 3);
+  ASSERT_EQ(result.nodes().size(), 1u);
+  EXPECT_EQ(ops::to_string(result.nodes()[0].attrs), " bias residual silu");
+  EXPECT_EQ(result.nodes()[0].inputs.size(), 4u);
+}
+
+TEST_F(PassesTest, EpilogueOfConvTakesTheTimeEmbedding) {
+  const ValueId x = input("x", {batch, 5, 7, 4}), t = input("t", {batch, 6});
+  ops::Conv2dAttrs conv;
+  const ValueId y = graph.add(conv, {x, weight("w", {6, 4, 1, 1})});
+  graph.output("y", add(y, graph.add(ops::ReshapeAttrs{{batch, 1, 1, 6}}, {t})));
+  EXPECT_EQ(run("fuse_epilogue"), 1);
+  ASSERT_EQ(result.nodes().size(), 1u);
+  EXPECT_TRUE(std::get<ops::Conv2dAttrs>(result.nodes()[0].attrs).channel_bias);
+}
+
+TEST_F(PassesTest, EpilogueLeavesSharedResultsAlone) {
+  const ValueId x = input("x", {batch, 4});
+  const ValueId product = graph.add(ops::LinearAttrs{}, {x, weight("w", {4, 4})});
+  graph.output("y", activation(product, ops::Activation::silu));
+  graph.output("raw", product);
+  EXPECT_EQ(run("fuse_epilogue"), 0);
+}
+
+TEST_F(PassesTest, GegluJoinsItsProjection) {
+  const ValueId x = input("x", {batch, 4});
+  graph.output("y", graph.add(ops::GegluAttrs{}, {graph.add(ops::LinearAttrs{}, {x, weight("w", {12, 4})})}));
+  EXPECT_EQ(run("fuse_epilogue"), 1);
+  EXPECT_EQ(std::get<ops::LinearAttrs>(result.nodes()[0].attrs).activation, ops::Activation::geglu);
+}
+
+TEST_F(PassesTest, ConstantsFoldIntoExpressions) {
+  const ValueId x = input("x", {batch, 4});
+  const ValueId w = graph.add(ops::ReshapeAttrs{{6, 4}}, {weight("w", {4, 6})});
+  const ValueId two = graph.constant(Constant::literal(Tensor::from({2}, {1})));
+  const ValueId scaled = graph.add(ops::BinaryAttrs{ops::BinaryKind::mul}, {w, two});
+  graph.output("y", graph.add(ops::LinearAttrs{}, {x, scaled}));
+  EXPECT_EQ(run("fold_constants"), 2);
+  ASSERT_EQ(result.nodes().size(), 1u);
+  EXPECT_EQ(result.value(result.nodes()[0].inputs[1]).constant->key(), "scale(0x1p+1, reshape([6, 4], w))");
+}
+
+TEST_F(PassesTest, RunnerSwitchesDumpsAndRefusesUnknownNames) {
+  graph.output("y", activation(input("x", {batch, 4}), ops::Activation::silu));
+  PassOptions options;
+  options.disabled = {"no_such_pass"};
+  EXPECT_THROW(run_passes(graph, options), Error);
+  options.disabled = {"fuse_attention"};
+  std::vector<std::string> dumped;
+  options.dump = [&](const Pass& pass, const Graph&) { dumped.push_back(pass.name); };
+  run_passes(graph, options);
+  EXPECT_EQ(dumped.size(), passes().size() - 1);
+}
+
+TEST_F(PassesTest, PrecisionCastsDenseWeightsOnly) {
+  const ValueId x = input("x", {batch, 3, 4});
+  const ValueId norm = graph.add(ops::GroupNormAttrs{2}, {x, weight("nw", {4}), weight("nb", {4})});
+  graph.output("y", graph.add(ops::LinearAttrs{}, {norm, weight("w", {4, 4})}));
+  const Graph narrow = set_precision(graph, DType::bf16);
+  EXPECT_EQ(narrow.value(narrow.nodes()[0].inputs[1]).constant->dtype(), DType::f32);
+  EXPECT_EQ(narrow.value(narrow.nodes()[1].inputs[1]).constant->key(), "bf16(w)");
+}
+
+}  // namespace
+}  // namespace easel::graph
