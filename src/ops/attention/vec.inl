@@ -92,9 +92,45 @@ inline Vec dot(Vec acc, Vec a, Vec b) { return fma(a, b, acc); }
 
 #endif
 
-/// target[c·target_stride + r] = source[r·source_stride + c]
-inline void transpose(const float* source, int64_t source_stride, int64_t rows, int64_t columns, float* target,
-                      int64_t target_stride) {
+/// target[c·target_stride + r] = source[r·source_stride + c] for rows, columns ≤ kSquare.
+constexpr int64_t kSquare = 16;
+inline void transpose_square(const float* source, int64_t source_stride, int64_t rows, int64_t columns, float* target,
+                             int64_t target_stride) {
+#if defined(__AVX512F__)
+  const auto first = [](int64_t n) { return static_cast<__mmask16>((1u << n) - 1); };
+  __m512 a[16], b[16];
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r)
+    b[r] = r < rows ? _mm512_maskz_loadu_ps(first(columns), source + r * source_stride) : _mm512_setzero_ps();
+#pragma GCC unroll 8
+  for (int r = 0; r < 16; r += 2) {
+    a[r] = _mm512_unpacklo_ps(b[r], b[r + 1]);
+    a[r + 1] = _mm512_unpackhi_ps(b[r], b[r + 1]);
+  }
+  // Then quarters: lane q of b[4i + j] holds column 4q + j of the rows 4i … 4i + 3.
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4)
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; ++j) {
+      const __m512d even = _mm512_castps_pd(a[i + j]), odd = _mm512_castps_pd(a[i + j + 2]);
+      b[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(even, odd));
+      b[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(even, odd));
+    }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512 even_top = _mm512_shuffle_f32x4(b[j], b[4 + j], 0x88);
+    const __m512 odd_top = _mm512_shuffle_f32x4(b[j], b[4 + j], 0xdd);
+    const __m512 even_end = _mm512_shuffle_f32x4(b[8 + j], b[12 + j], 0x88);
+    const __m512 odd_end = _mm512_shuffle_f32x4(b[8 + j], b[12 + j], 0xdd);
+    a[j] = _mm512_shuffle_f32x4(even_top, even_end, 0x88);
+    a[4 + j] = _mm512_shuffle_f32x4(odd_top, odd_end, 0x88);
+    a[8 + j] = _mm512_shuffle_f32x4(even_top, even_end, 0xdd);
+    a[12 + j] = _mm512_shuffle_f32x4(odd_top, odd_end, 0xdd);
+  }
+#pragma GCC unroll 16
+  for (int c = 0; c < 16; ++c)
+    if (c < columns) _mm512_mask_storeu_ps(target + c * target_stride, first(rows), a[c]);
+#else
   typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
   int64_t r = 0;
   for (; r + 4 <= rows; r += 4) {
@@ -119,6 +155,16 @@ inline void transpose(const float* source, int64_t source_stride, int64_t rows, 
   }
   for (; r < rows; ++r)
     for (int64_t c = 0; c < columns; ++c) target[c * target_stride + r] = source[r * source_stride + c];
+#endif
+}
+
+/// The same for any size. Squares are a cache line wide: longer runs, with strides of many lines, evict each other.
+inline void transpose(const float* source, int64_t source_stride, int64_t rows, int64_t columns, float* target,
+                      int64_t target_stride) {
+  for (int64_t r = 0; r < rows; r += kSquare)
+    for (int64_t c = 0; c < columns; c += kSquare)
+      transpose_square(source + r * source_stride + c, source_stride, rows - r < kSquare ? rows - r : kSquare,
+                       columns - c < kSquare ? columns - c : kSquare, target + c * target_stride + r, target_stride);
 }
 
 }  // namespace
