@@ -26,7 +26,7 @@ struct ConvPlan {
   bool direct;                           ///< x is read where it is: one tap, no padding, products in f32
   int64_t tile_w, tile_h, tile_b, tiles_x, tiles_y, tiles_b, ranges;
 
-  explicit ConvPlan(const OpCall& call)
+  ConvPlan(const OpCall& call, int threads)
       : attrs(call.as<Conv2dAttrs>()),
         x(call.inputs[0]),
         w(call.inputs[1]),
@@ -47,8 +47,9 @@ struct ConvPlan {
     tile_h = even(h, even(h, std::max<int64_t>(1, kBlockRows / tile_w)));
     tile_b = tile_w == wide && tile_h == h ? even(b, even(b, std::max<int64_t>(1, kBlockRows / (h * wide)))) : 1;
     tiles_x = even(out.shape[2], tile_w), tiles_y = even(out.shape[1], tile_h), tiles_b = even(out.shape[0], tile_b);
-    constexpr int64_t kTasks = 40;
-    ranges = tiles() == 0 ? 1 : std::clamp<int64_t>(kTasks / tiles(), 1, std::max<int64_t>(1, panels.count()));
+    // How tasks are cut may follow the threads: no sum is cut by it.
+    ranges = std::clamp<int64_t>(tasks_for(threads) / std::max<int64_t>(1, tiles()), 1,
+                                 std::max<int64_t>(1, panels.count()));
   }
 
   int64_t tiles() const { return tiles_b * tiles_y * tiles_x; }
@@ -168,7 +169,7 @@ void conv_run(const KernelArgs& args, const ConvPlan& plan) {
 }
 
 void run(const KernelArgs& args) noexcept {
-  const ConvPlan plan(args.call);
+  const ConvPlan plan(args.call, args.pool.threads());
   with_words(plan.words, [&]<Words words>() { conv_run<words>(args, plan); });
 }
 
@@ -182,7 +183,7 @@ const char* reject(const OpCall& call) noexcept {
 const PackFormat* format(const OpCall&, int index) noexcept { return index == 1 ? &kPanelFormat : nullptr; }
 
 int64_t scratch_bytes(const OpCall& call, int threads) noexcept {
-  const ConvPlan plan(call);
+  const ConvPlan plan(call, threads);
   return plan.shared_bytes() + threads * plan.thread_bytes();
 }
 

@@ -25,10 +25,11 @@ struct WinogradPlan {
   int64_t piece, pieces;            ///< cut of the depth
   int64_t tiles_y, tiles_x, tiles;  ///< of all pictures
   int64_t block, blocks;            ///< tiles at a time
+  int64_t splits;                   ///< tasks per panel, each with a part of the tiles
   bool shared_filters;
   int64_t row, v_plane, u_plane, m_plane;  ///< in words
 
-  explicit WinogradPlan(const OpCall& call)
+  WinogradPlan(const OpCall& call, int threads)
       : attrs(call.as<Conv2dAttrs>()),
         x(call.inputs[0]),
         w(call.inputs[1]),
@@ -42,11 +43,14 @@ struct WinogradPlan {
     constexpr int64_t kSharedFilterWords = int64_t{64} << 18;  // 64 MiB
     shared_filters = tiles >= 192 && panels.count() * kPanel * kPoints * depth <= kSharedFilterWords;
     const auto cut = [](int64_t size, int64_t most) { return std::max<int64_t>(1, (size + most - 1) / most); };
-    pieces = cut(depth, shared_filters ? kPieceWords : 64);
+    // A task's M passes by once per piece and its U should stay in the L2 cache: few tiles, short pieces.
+    pieces = cut(depth, shared_filters ? kPieceWords : std::clamp<int64_t>(tiles * 5 / 2, 64, 320));
     piece = std::max<int64_t>(16, round_up((depth + pieces - 1) / pieces, 16));
     pieces = cut(depth, piece);
-    blocks = cut(tiles, shared_filters ? 96 : 256);
+    // How tiles are shared out may follow the threads: no sum is cut by it.
+    blocks = cut(tiles, shared_filters ? std::clamp<int64_t>(tiles / (2 * threads), 12, 96) : 256);
     block = (tiles + blocks - 1) / blocks;
+    splits = std::clamp<int64_t>(2 * threads / std::max<int64_t>(1, panels.count()), 1, (block + 7) / 8);
     row = round_up(depth, 16) + 16;
     v_plane = padded_plane(block * row);
     u_plane = padded_plane(piece * kPanel);
@@ -272,26 +276,28 @@ void winograd_run(const KernelArgs& args, const WinogradPlan<kOut>& plan) {
       const int64_t t = task / parts, c = task % parts * kChannels;
       transform_input<words>(plan, pointers.x, first + t, c, std::min(channels, c + kChannels), shared + t * plan.row);
     });
-    args.pool.parallel_for(panel_count, [&](int64_t panel, int thread) {
+    args.pool.parallel_for(panel_count * plan.splits, [&](int64_t task, int thread) {
+      const int64_t panel = task / plan.splits, split = task % plan.splits;
+      const int64_t begin = count * split / plan.splits, size = count * (split + 1) / plan.splits - begin;
       float *m = own(thread), *u = m + kPoints * plan.m_plane;
       for (int64_t i = 0; i < plan.pieces; ++i) {
         transform_filters<words>(plan, packed, panel, i * plan.piece, plan.piece_size(i), u);
-        multiply(panel, i, count, shared, u, m);
+        multiply(panel, i, size, shared + begin * plan.row, u, m);
       }
-      transform_output(plan, pointers, first, count, panel, m);
+      transform_output(plan, pointers, first + begin, size, panel, m);
     });
   }
 }
 
 template <int kOut>
 void winograd(const KernelArgs& args) noexcept {
-  const WinogradPlan<kOut> plan(args.call);
+  const WinogradPlan<kOut> plan(args.call, args.pool.threads());
   with_words(plan.words, [&]<Words words>() { winograd_run<words>(args, plan); });
 }
 
 template <int kOut>
 int64_t winograd_scratch(const OpCall& call, int threads) noexcept {
-  const WinogradPlan<kOut> plan(call);
+  const WinogradPlan<kOut> plan(call, threads);
   return plan.shared_bytes() + threads * plan.thread_bytes();
 }
 

@@ -38,6 +38,9 @@ inline Words words_of(DType dtype) {
 /// Elements of A per word of the panel, as Pieces counts them.
 constexpr int64_t elements_per_word(Words words) { return words == Words::f32 || words == Words::bf16_dot ? 1 : 2; }
 
+/// Tasks that keep this many threads evenly busy.
+constexpr int64_t tasks_for(int threads) { return 32 + 4 * int64_t{threads}; }
+
 /// Why the weight or the types of a call do not suit this unit; nullptr if they do. Units with the bf16 dot product
 /// leave other weights to the plain AVX-512 ones.
 inline const char* reject_types(const OpCall& call) {

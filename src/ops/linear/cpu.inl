@@ -16,7 +16,7 @@ struct LinearPlan {
   Pieces pieces;
   int64_t staged_row;  ///< words between rows of the staged copy of x; 0: x is read where it is
 
-  explicit LinearPlan(const OpCall& call)
+  LinearPlan(const OpCall& call, int threads)
       : attrs(call.as<LinearAttrs>()),
         x(call.inputs[0]),
         w(call.inputs[1]),
@@ -27,9 +27,10 @@ struct LinearPlan {
     for (int axis = 0; axis + 1 < x.shape.rank(); ++axis) rows *= x.shape[axis];
     blocks = (rows + kBlockRows - 1) / kBlockRows;
     block_rows = blocks == 0 ? 0 : ((rows + blocks - 1) / blocks + 5) / 6 * 6;
-    // Enough pieces of work for many threads. Cutting along the columns is free where x is read in place.
-    constexpr int64_t kTasks = 64;
-    ranges = blocks == 0 ? 1 : std::clamp<int64_t>(kTasks / blocks, 1, std::max<int64_t>(1, panels.count()));
+    // Enough tasks for the threads, whose number cuts no sum. Cutting along the columns is free where x is read in
+    // place.
+    ranges =
+        std::clamp<int64_t>(tasks_for(threads) / std::max<int64_t>(1, blocks), 1, std::max<int64_t>(1, panels.count()));
     // Rows a power of two apart would share cache sets: one more line each.
     staged_row = words == Words::bf16_dot ? (staged_words(words, depth) + 15) / 16 * 16 + 16 : 0;
   }
@@ -100,7 +101,7 @@ void linear_run(const KernelArgs& args, const LinearPlan& plan) {
 }
 
 void run(const KernelArgs& args) noexcept {
-  const LinearPlan plan(args.call);
+  const LinearPlan plan(args.call, args.pool.threads());
   with_words(plan.words, [&]<Words words>() { linear_run<words>(args, plan); });
 }
 
@@ -112,7 +113,7 @@ const PackFormat* format(const OpCall& call, int index) noexcept {
 }
 
 int64_t scratch_bytes(const OpCall& call, int threads) noexcept {
-  const LinearPlan plan(call);
+  const LinearPlan plan(call, threads);
   return plan.shared_bytes() + threads * plan.thread_bytes();
 }
 
