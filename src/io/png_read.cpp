@@ -23,7 +23,7 @@ struct Decoder {
   png_infop info = nullptr;
   const std::byte* data = nullptr;
   size_t size = 0, position = 0;
-  char message[160] = "";
+  char message[160] = "", warning[160] = "";
 
   ~Decoder() { png_destroy_read_struct(&png, &info, nullptr); }
 };
@@ -34,7 +34,11 @@ void on_error(png_structp png, png_const_charp message) {
   png_longjmp(png, 1);
 }
 
-void on_warning(png_structp, png_const_charp) {}
+// Some errors are explained by the warning before them only: "Image width exceeds user limit", "Invalid IHDR data".
+void on_warning(png_structp png, png_const_charp message) {
+  auto* decoder = static_cast<Decoder*>(png_get_error_ptr(png));
+  std::strncpy(decoder->warning, message, sizeof decoder->warning - 1);
+}
 
 void on_read(png_structp png, png_bytep target, size_t count) {
   auto* decoder = static_cast<Decoder*>(png_get_io_ptr(png));
@@ -91,7 +95,9 @@ Png decode_png(std::span<const std::byte> bytes, std::string_view where_view) {
   decoder->data = bytes.data();
   decoder->size = bytes.size();
   const auto check = [&](bool done) {
-    if (!done) fail(ErrorCode::io, "{}: not a readable PNG file: {}", where, printable(decoder->message));
+    if (!done)
+      fail(ErrorCode::io, "{}: expected a readable PNG file, found: {}{}{}", where, printable(decoder->message),
+           *decoder->warning ? "; " : "", printable(decoder->warning));
   };
   check(start(decoder.get()));
 
