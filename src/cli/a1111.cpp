@@ -1,0 +1,180 @@
+// The `parameters` text of the A1111 web UI, which picture viewers and sharing sites read.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include <easel/version.h>
+
+#include "base/fail.h"
+#include "cli/arguments.h"
+#include "cli/picture_metadata.h"
+
+namespace easel::cli {
+
+namespace {
+
+struct SamplerName {
+  const char* a1111;
+  const char* sampler;  // the first with it is what we write
+};
+
+constexpr SamplerName kSamplers[] = {
+    {"Euler", "euler"},
+    {"Euler", "EulerDiscreteScheduler"},
+    {"Euler a", "euler_ancestral"},
+    {"Euler a", "euler_a"},
+    {"Euler a", "EulerAncestralDiscreteScheduler"},
+    {"DDIM", "ddim"},
+    {"DDIM", "DDIMScheduler"},
+    {"DDPM", "ddpm"},
+    {"DDPM", "DDPMScheduler"},
+    {"PLMS", "plms"},
+    {"PLMS", "pndm"},
+    {"PLMS", "PNDMScheduler"},
+    {"DPM++ 2M SDE", "dpmpp_2m_sde"},
+    {"DPM++ 2M SDE", "sde_dpm_solver++"},
+    {"DPM++ 3M SDE", "dpmpp_3m_sde"},
+    {"DPM++ 2M", "dpmpp_2m"},
+    {"DPM++ 2M", "dpm_solver++"},
+    {"DPM++ 2M", "dpmsolver++"},
+    {"DPM++ 2M", "DPMSolverMultistepScheduler"},
+};
+
+constexpr const char* kSpacings[] = {"Karras", "Exponential", "Beta"};
+
+std::string lower(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
+}
+
+std::string a1111_sampler(const PictureMetadata& m) {
+  const std::string name = m.sampler && !m.sampler->empty() ? *m.sampler : m.scheduler_class.value_or("");
+  for (const SamplerName& entry : kSamplers)
+    if (name == entry.sampler) return entry.a1111;
+  return name;
+}
+
+// As the web UI does: values with a comma, a colon or a line break stand in quotes.
+std::string quoted(const std::string& value) {
+  if (value.find_first_of(",:\n\"") == std::string::npos) return value;
+  std::string out = "\"";
+  for (const char c : value) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (c == '\n')
+      out += "\\n";
+    else
+      out += c;
+  }
+  return out + '"';
+}
+
+using Fields = std::vector<std::pair<std::string, std::string>>;
+
+// "Steps: 20, Sampler: Euler a, Note: \"a, b\"" → pairs; nothing if the line has another form.
+Fields parse_fields(const std::string& line) {
+  Fields out;
+  size_t at = 0;
+  while (at < line.size()) {
+    const size_t colon = line.find(':', at);
+    if (colon == std::string::npos) break;
+    const std::string key = line.substr(at, colon - at);
+    at = std::min(line.find_first_not_of(' ', colon + 1), line.size());
+    std::string value;
+    if (at < line.size() && line[at] == '"') {
+      for (++at; at < line.size() && line[at] != '"'; ++at) {
+        if (line[at] == '\\' && at + 1 < line.size()) ++at;
+        value += line[at];
+      }
+      at = std::min(line.find(',', at), line.size());
+    } else {
+      const size_t comma = std::min(line.find(',', at), line.size());
+      value = line.substr(at, comma - at);
+      at = comma;
+    }
+    out.emplace_back(key, value);
+    at = std::min(line.find_first_not_of(", ", at), line.size());
+  }
+  return out;
+}
+
+void set_sampler(PictureMetadata& m, std::string name, const std::string& where) {
+  for (const char* spacing : kSpacings) {
+    const std::string tail = lower(std::string(" ") + spacing);
+    if (lower(name).ends_with(tail)) {
+      m.scheduler = lower(spacing);
+      name.resize(name.size() - tail.size());
+    }
+  }
+  m.sampler = name;
+  for (const SamplerName& entry : kSamplers)
+    if (lower(name) == lower(entry.a1111)) {
+      m.sampler = entry.sampler;
+      return;
+    }
+}
+
+void set_field(PictureMetadata& m, const std::string& key, const std::string& value, const std::string& where) {
+  const std::string place = where + ", " + key;
+  if (key == "Steps") m.steps = parse_whole(place, value, 1, 10000);
+  if (key == "Sampler") set_sampler(m, value, where);
+  if (key == "Schedule type" && lower(value) != "automatic")
+    m.scheduler = lower(value) == "uniform" ? "" : lower(value);
+  if (key == "CFG scale") m.guidance_scale = parse_number(place, value, -HUGE_VAL);
+  if (key == "Seed") m.seed = parse_seed(place, value);
+  if (key == "Eta" || key == "Eta DDIM") m.eta = parse_number(place, value, 0);
+  if (key == "Model") m.model = value;
+  if (key == "Size") {
+    const size_t x = std::min(value.find('x'), value.size());
+    m.width = parse_whole(place, value.substr(0, x), 1, INT32_MAX);
+    m.height = parse_whole(place, value.substr(std::min(x + 1, value.size())), 1, INT32_MAX);
+  }
+}
+
+}  // namespace
+
+std::string to_a1111(const PictureMetadata& m) {
+  std::string out = m.prompt.value_or("");
+  if (m.negative_prompt && !m.negative_prompt->empty()) out += "\nNegative prompt: " + *m.negative_prompt;
+  Fields fields;
+  if (m.steps) fields.emplace_back("Steps", std::to_string(*m.steps));
+  fields.emplace_back("Sampler", a1111_sampler(m));
+  if (m.scheduler && !m.scheduler->empty()) {
+    std::string spacing = *m.scheduler;
+    for (const char* known : kSpacings)
+      if (spacing == lower(known)) spacing = known;
+    fields.emplace_back("Schedule type", spacing);
+  }
+  if (m.guidance_scale) fields.emplace_back("CFG scale", fmt::format("{}", *m.guidance_scale));
+  if (m.seed) fields.emplace_back("Seed", std::to_string(*m.seed));
+  if (m.width && m.height) fields.emplace_back("Size", fmt::format("{}x{}", *m.width, *m.height));
+  if (m.model) fields.emplace_back("Model", *m.model);
+  if (m.eta && *m.eta != 0) fields.emplace_back("Eta", fmt::format("{}", *m.eta));
+  fields.emplace_back("Version", "easel " EASEL_VERSION);
+  std::string line;
+  for (const auto& [key, value] : fields) line += (line.empty() ? "" : ", ") + key + ": " + quoted(value);
+  return out + "\n" + line;
+}
+
+PictureMetadata from_a1111(const std::string& text, const std::string& where) {
+  const size_t last = text.find_last_of('\n');
+  const size_t begin = last == std::string::npos ? 0 : last + 1;
+  if (!text.substr(begin).starts_with("Steps: "))
+    fail(ErrorCode::io, "{}: expected a last line \"Steps: …, Sampler: …\", found \"{}\"", where,
+         printable(text.substr(begin), 60));
+  PictureMetadata out;
+  for (const auto& [key, value] : parse_fields(text.substr(begin))) set_field(out, key, value, where);
+  const std::string prompts = begin == 0 ? "" : text.substr(0, begin - 1);
+  const std::string mark = "Negative prompt: ";
+  size_t negative = prompts.starts_with(mark) ? 0 : prompts.find("\n" + mark);
+  if (negative == std::string::npos) {
+    out.prompt = prompts;
+    out.negative_prompt = "";
+  } else {
+    out.prompt = prompts.substr(0, negative);
+    out.negative_prompt = prompts.substr(negative + (negative == 0 && prompts.starts_with(mark) ? 0 : 1) + mark.size());
+  }
+  return out;
+}
+
+}  // namespace easel::cli

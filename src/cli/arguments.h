@@ -1,0 +1,50 @@
+// The options of one command: CLI11 does the parsing, the messages are easel's.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace easel::cli {
+
+/// Every failure is Error(invalid_argument), one line that names the option, what was expected and what came.
+class Arguments {
+ public:
+  /// command: "generate"; help: the whole text of --help.
+  Arguments(std::string command, std::string help);
+  ~Arguments();
+
+  // A target is written by parse() and left alone where its option is absent. Names with dashes: "--steps".
+  void positional(const std::string& name, std::optional<std::string>& target);
+  void text(const std::string& name, std::optional<std::string>& target);
+  void whole(const std::string& name, std::optional<int64_t>& target, int64_t min, int64_t max);
+  void seed(const std::string& name, std::optional<uint64_t>& target);
+  /// A finite number of at least `min`.
+  void number(const std::string& name, std::optional<double>& target, double min);
+  void flag(const std::string& name, bool& target);
+  /// An option of the design that nothing runs yet: refused by name, never ignored.
+  void not_yet(const std::string& name);
+
+  /// False if --help was asked for, and printed to standard output.
+  bool parse(std::span<const std::string> args);
+
+  /// Every long option that --help should list.
+  std::vector<std::string> names() const;
+  const std::string& help() const { return help_; }
+
+ private:
+  struct Impl;
+  std::string command_, help_;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// A whole number in min … max. Throws invalid_argument, beginning with `where`.
+int64_t parse_whole(const std::string& where, const std::string& text, int64_t min, int64_t max);
+uint64_t parse_seed(const std::string& where, const std::string& text);
+double parse_number(const std::string& where, const std::string& text, double min);
+
+}  // namespace easel::cli

@@ -1,0 +1,140 @@
+// easel inspect: what a model, a weight file or a picture holds.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/fail.h"
+#include "cli/commands.h"
+#include "cli/interrupts.h"
+#include "cli/model_lookup.h"
+#include "cli/options.h"
+#include "io/png.h"
+#include "io/safetensors.h"
+
+namespace easel::cli {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kHelp =
+    R"(Usage: easel inspect [MODEL | FILE.safetensors | PICTURE.png] [options]
+Tells what a model is made of and what a picture of a size would take, without running it;
+or the tensors of a weight file; or how a picture was made.
+
+  --model DIR|FILE|NAME         a model, also where the argument would be taken for a weight file
+  --model-dir DIR               where names are looked up first
+  --tokenizer DIR               for single files that hold none
+  --width N, --height N         pixels, multiples of 8; default: the model's size
+  --num-images-per-prompt N     (1)
+  --batch-size N                pictures computed together
+  --guidance-scale X            1 or less: no negative branch (7.5)
+  --dtype TYPE                  fp32, bf16 or fp16
+  --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    for one part
+  --device cpu  --threads N
+  --kernels                     for every layer, the kernel chosen and why others were not
+  --json                        one JSON object on standard output
+)";
+
+void print(const Json& json) { std::puts(json.dump(-1, ' ', false, Json::error_handler_t::replace).c_str()); }
+
+int inspect_weights(const std::string& path, bool json) {
+  const io::SafetensorsFile file = io::SafetensorsFile::open(path);
+  int64_t parameters = 0, bytes = 0;
+  Json tensors = Json::array();
+  size_t widest = 0;
+  for (const io::TensorInfo& tensor : file.tensors()) {
+    parameters += tensor.shape.numel();
+    bytes += static_cast<int64_t>(tensor.end - tensor.begin);
+    widest = std::max(widest, tensor.name.size());
+    if (json)
+      tensors.push_back({{"name", tensor.name},
+                         {"dtype", to_string(tensor.dtype)},
+                         {"shape", std::vector<int64_t>(tensor.shape.begin(), tensor.shape.end())}});
+  }
+  if (json) {
+    print({{"file", path},
+           {"parameters", parameters},
+           {"bytes", bytes},
+           {"metadata", file.metadata()},
+           {"tensors", tensors}});
+    return 0;
+  }
+  std::puts(fmt::format("{}: {} tensors, {} parameters, {} bytes", printable(path, 400), file.tensors().size(),
+                        parameters, bytes)
+                .c_str());
+  for (const auto& [key, value] : file.metadata())
+    std::puts(fmt::format("  {}: {}", printable(key), printable(value, 400)).c_str());
+  for (const io::TensorInfo& tensor : file.tensors())
+    std::puts(fmt::format("  {:<{}}  {:<4}  {}", printable(tensor.name, 400), widest, to_string(tensor.dtype),
+                          tensor.shape.str())
+                  .c_str());
+  return 0;
+}
+
+int inspect_picture(const std::string& path, bool json) {
+  const io::Png png = io::read_png(path);
+  if (json) {
+    Json text = Json::object();
+    for (const auto& [keyword, value] : png.text) text[keyword] = value;
+    print({{"file", path}, {"width", png.image.width}, {"height", png.image.height}, {"text", text}});
+    return 0;
+  }
+  std::puts(fmt::format("{}: {}x{}", printable(path, 400), png.image.width, png.image.height).c_str());
+  for (const auto& [keyword, value] : png.text) std::puts(fmt::format("{}:\n{}", keyword, value).c_str());
+  return 0;
+}
+
+// A lone .safetensors is listed, not taken for a model: --model does that.
+bool has_extension(const std::string& path, const char* extension) {
+  std::error_code error;
+  return std::filesystem::path(path).extension() == extension && std::filesystem::is_regular_file(path, error);
+}
+
+}  // namespace
+
+int inspect(std::span<const std::string> args) {
+  ModelOptions model;
+  std::optional<std::string> target;
+  std::optional<int64_t> width, height, images, batch;
+  std::optional<double> guidance_scale;
+  bool kernels = false, json = false;
+  Arguments arguments("inspect", kHelp);
+  arguments.positional("MODEL", target);
+  model.add_to(arguments);
+  arguments.whole("--width", width, 1, INT32_MAX);
+  arguments.whole("--height", height, 1, INT32_MAX);
+  arguments.whole("--num-images-per-prompt", images, 1, 10000);
+  arguments.whole("--batch-size", batch, 1, 10000);
+  arguments.number("--guidance-scale", guidance_scale, -HUGE_VAL);
+  arguments.flag("--kernels", kernels);
+  arguments.flag("--json", json);
+  if (!arguments.parse(args)) return 0;
+
+  if (target && has_extension(*target, ".safetensors")) return inspect_weights(*target, json);
+  if (target && has_extension(*target, ".png")) return inspect_picture(*target, json);
+  if (target && model.model)
+    fail(ErrorCode::invalid_argument, "--model: expected one model, found \"{}\" too", printable(*target, 200));
+  if (target) model.model = target;
+  if (kernels && json) fail(ErrorCode::invalid_argument, "--kernels: expected without --json");
+
+  LoadOptions load = model.load_options();
+  load.cancel = cancel_on_interrupt();
+  load.warn = print_warning;
+  const TextToImagePipeline pipeline = TextToImagePipeline::load(find_model(model.model, model.model_dir).path, load);
+  TextToImageRequest request;
+  request.width = width.value_or(0);
+  request.height = height.value_or(0);
+  request.num_images_per_prompt = static_cast<int>(images.value_or(1));
+  request.batch_size = static_cast<int>(batch.value_or(0));
+  request.guidance_scale = guidance_scale.value_or(request.guidance_scale);
+  pipeline.validate(request);
+  std::string text = json ? pipeline.describe_json(request) : pipeline.describe(request, kernels);
+  if (!text.ends_with('\n')) text += '\n';
+  std::fputs(text.c_str(), stdout);
+  return 0;
+}
+
+}  // namespace easel::cli

@@ -1,0 +1,175 @@
+#include "cli/job.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <random>
+
+#include "base/fail.h"
+#include "io/safetensors.h"
+#include "text/unicode.h"
+
+namespace easel::cli {
+
+namespace {
+
+Tensor read_latents(const std::string& path) {
+  const std::string where = "--initial-latents " + printable(path, 400);
+  const io::SafetensorsFile file = io::SafetensorsFile::open(path);
+  const io::TensorInfo* info = file.find("latents");
+  if (!info) fail(ErrorCode::io, "{}: expected a tensor \"latents\", found none of that name", where);
+  if (!is_floating(info->dtype) || info->shape.rank() != 4)
+    fail(ErrorCode::shape_mismatch, "{}: tensor \"latents\": expected floating-point [N, C, h, w], found {} {}", where,
+         to_string(info->dtype), info->shape.str());
+  const Tensor latents = file.tensor("latents").clone().to(DType::f32);
+  for (const float value : latents.span<float>())
+    if (!std::isfinite(value))
+      fail(ErrorCode::io, "{}: tensor \"latents\": expected finite numbers, found {}", where, value);
+  return latents;
+}
+
+PictureMetadata read_picture(const std::string& path) {
+  const std::string where = "--from-image " + printable(path, 400);
+  PictureMetadata metadata = from_png_text(io::read_png(path).text, where);
+  const auto check = [&](const char* field, const std::optional<int64_t>& value, int64_t min, int64_t max) {
+    if (value && (*value < min || *value > max))
+      fail(ErrorCode::io, "{}: {}: expected {} to {}, found {}", where, field, min, max, *value);
+  };
+  check("steps", metadata.steps, 1, 10000);
+  check("num_images_per_prompt", metadata.num_images_per_prompt, 1, 10000);
+  check("index", metadata.index, 0, metadata.num_images_per_prompt.value_or(1) - 1);
+  return metadata;
+}
+
+// The option, else what the picture says.
+template <typename T>
+const std::optional<T>& either(const std::optional<T>& option, const std::optional<T>& picture) {
+  return option ? option : picture;
+}
+
+uint64_t random_seed() {
+  std::random_device device;
+  return device();  // 32 bits, as other programs use: short enough to type
+}
+
+// The path a picture names is tried first, then its name; both may come from another machine.
+ModelPath find_picture_model(const PictureMetadata& picture, const GenerateOptions& options) {
+  const std::optional<std::string>& model_dir = options.model.model_dir;
+  if (!picture.model && !picture.model_path) return find_model(std::nullopt, model_dir);
+  if (picture.model_path) {
+    const std::string path = expand_home(*picture.model_path);
+    std::error_code error;
+    const auto status = std::filesystem::status(path, error);
+    if (std::filesystem::is_directory(status) || std::filesystem::is_regular_file(status))
+      return find_model(path, model_dir);
+  }
+  try {
+    return find_model(picture.model.value_or(""), model_dir);
+  } catch (const Error& error) {
+    fail(error.code(), "--from-image {}: {}; name the model with --model", printable(*options.from_image, 400),
+         error.what());
+  }
+}
+
+}  // namespace
+
+std::string content_hash(const Tensor& values) {
+  uint64_t hash = 14695981039346656037u;
+  std::string shape;
+  for (const int64_t dim : values.shape()) shape += (shape.empty() ? "" : "x") + std::to_string(dim);
+  for (const std::byte byte : std::span(values.raw(), static_cast<size_t>(values.bytes())))
+    hash = (hash ^ static_cast<uint64_t>(byte)) * 1099511628211u;
+  return fmt::format("{}-{:016x}", shape, hash);
+}
+
+Job plan_job(const GenerateOptions& options, const std::function<void(const std::string&)>& warn) {
+  PictureMetadata picture;
+  if (options.from_image) picture = read_picture(*options.from_image);
+
+  Job job;
+  const bool model_of_picture = options.from_image && !options.model.model;
+  job.model = model_of_picture ? find_picture_model(picture, options)
+                               : find_model(options.model.model, options.model.model_dir);
+  ModelOptions model = options.model;
+  if (!model.dtype) {
+    model.unet_dtype = either(model.unet_dtype, picture.unet_dtype);
+    model.vae_dtype = either(model.vae_dtype, picture.vae_dtype);
+    model.text_encoder_dtype = either(model.text_encoder_dtype, picture.text_encoder_dtype);
+  }
+  if (model_of_picture && picture.tokenizer && !model.tokenizer) model.tokenizer = expand_home(*picture.tokenizer);
+  job.load = model.load_options();
+  // The prompts of a call are all encoded before the first picture.
+  job.load.keep_text_encoder = false;
+
+  TextToImageRequest base;
+  base.negative_prompt = either(options.negative_prompt, picture.negative_prompt).value_or("");
+  base.steps = static_cast<int>(either(options.steps, picture.steps).value_or(base.steps));
+  base.guidance_scale = either(options.guidance_scale, picture.guidance_scale).value_or(base.guidance_scale);
+  base.sampler = either(options.sampler, picture.sampler).value_or("");
+  base.scheduler = either(options.scheduler, picture.scheduler).value_or("");
+  base.eta = either(options.eta, picture.eta).value_or(0);
+  base.width = either(options.width, picture.width).value_or(0);
+  base.height = either(options.height, picture.height).value_or(0);
+  base.num_images_per_prompt =
+      static_cast<int>(either(options.num_images_per_prompt, picture.num_images_per_prompt).value_or(1));
+  base.batch_size = static_cast<int>(options.batch_size.value_or(0));
+  const std::optional<uint64_t>& seed = either(options.seed, picture.seed);
+  job.random_seed = !seed;
+  base.seed = seed ? *seed : random_seed();
+
+  if (picture.initial_latents && !options.initial_latents)
+    fail(ErrorCode::invalid_argument,
+         "--from-image {}: the picture began from given latents; name their file again with --initial-latents",
+         printable(*options.from_image, 400));
+  if (options.initial_latents) {
+    base.initial_latents = read_latents(*options.initial_latents);
+    job.latents_hash = content_hash(*base.initial_latents);
+    if (picture.initial_latents && *picture.initial_latents != job.latents_hash)
+      warn(fmt::format("--initial-latents {}: other latents than the picture of --from-image began from",
+                       printable(*options.initial_latents, 400)));
+  }
+
+  if (options.prompt_file) {
+    for (const std::string& prompt : read_prompt_file(*options.prompt_file)) {
+      job.requests.push_back(base);
+      job.requests.back().prompt = prompt;
+    }
+  } else {
+    job.requests.push_back(base);
+    job.requests.back().prompt = either(options.prompt, picture.prompt).value_or("");
+  }
+  if (options.trace && job.requests.size() > 1)
+    fail(ErrorCode::invalid_argument, "--trace: expected a single prompt, found {} in --prompt-file",
+         job.requests.size());
+  if (picture.index && !options.num_images_per_prompt && job.requests.size() == 1)
+    job.only_index = static_cast<int>(*picture.index);
+  return job;
+}
+
+PictureMetadata describe_picture(const Job& job, const TextToImageRequest& request, const Picture& picture,
+                                 const TextToImagePipeline::Info& info) {
+  PictureMetadata m;
+  m.prompt = request.prompt;
+  m.negative_prompt = request.negative_prompt;
+  m.steps = request.steps;
+  m.width = picture.width;
+  m.height = picture.height;
+  m.num_images_per_prompt = request.num_images_per_prompt;
+  m.index = picture.index;
+  m.sampler = request.sampler;
+  m.scheduler = request.scheduler;
+  m.scheduler_class = info.scheduler_class;
+  m.guidance_scale = request.guidance_scale;
+  m.eta = request.eta;
+  m.seed = request.seed;
+  m.unet_dtype = to_string(info.unet);
+  m.vae_dtype = to_string(info.vae);
+  m.text_encoder_dtype = to_string(info.text_encoder);
+  m.model = text::utf8_lossy(job.model.name);
+  if (job.model.name != "demo") m.model_path = text::utf8_lossy(portable_path(job.model.path));
+  if (!job.load.tokenizer.empty()) m.tokenizer = text::utf8_lossy(portable_path(job.load.tokenizer));
+  if (!job.latents_hash.empty()) m.initial_latents = job.latents_hash;
+  return m;
+}
+
+}  // namespace easel::cli

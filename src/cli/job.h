@@ -1,0 +1,36 @@
+// What `easel generate` was asked for, from its options and from the picture of --from-image.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <easel/pipeline.h>
+
+#include "cli/model_lookup.h"
+#include "cli/options.h"
+#include "cli/picture_metadata.h"
+
+namespace easel::cli {
+
+struct Job {
+  ModelPath model;
+  LoadOptions load;
+  std::vector<TextToImageRequest> requests;  ///< one per prompt
+  std::optional<int> only_index;             ///< of the pictures of the prompt, only this one is wanted
+  std::string latents_hash;                  ///< of --initial-latents, else ""
+  bool random_seed = false;
+};
+
+/// Reads the files that the options name, but not the model. `warn` gets one line per warning.
+/// Throws invalid_argument, io or unsupported.
+Job plan_job(const GenerateOptions& options, const std::function<void(const std::string&)>& warn);
+
+/// How one picture was made, for its file.
+PictureMetadata describe_picture(const Job& job, const TextToImageRequest& request, const Picture& picture,
+                                 const TextToImagePipeline::Info& info);
+
+/// A fingerprint of shape and values, "1x4x64x64-…" (64-bit FNV-1a over the float32 values).
+std::string content_hash(const Tensor& values);
+
+}  // namespace easel::cli

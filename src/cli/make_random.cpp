@@ -1,0 +1,211 @@
+// easel make-random: a model of any configuration with random weights, for tests of size and speed.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+
+#include "base/fail.h"
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/output_files.h"
+#include "io/safetensors.h"
+#include "pipelines/configs.h"
+#include "pipelines/model_files.h"
+
+namespace easel::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kHelp =
+    R"(Usage: easel make-random CONFIG_DIR OUT_DIR [options]
+Writes a model with random weights into the new folder OUT_DIR. CONFIG_DIR is a diffusers folder; of it, the
+configurations, the scheduler and the tokenizer are used, and weights need not be there.
+
+  --seed N          the same seed gives the same weights in both layouts (0)
+  --dtype TYPE      fp32, fp16 or bf16 (fp32)
+  --single-file     the original one-file layout: OUT_DIR/model.safetensors, with the tokenizer beside it
+)";
+
+using Shapes = std::map<std::string, Shape>;
+
+void collect(const graph::Constant& constant, Shapes& out) {
+  if (constant.kind() == graph::Constant::Kind::weight) out.emplace(constant.weight_name(), constant.shape());
+  for (const graph::ConstantPtr& operand : constant.operands()) collect(*operand, out);
+}
+
+Shapes weights_of(std::initializer_list<graph::Graph> graphs) {
+  Shapes out;
+  for (const graph::Graph& graph : graphs)
+    for (const graph::Value& value : graph.values())
+      if (value.constant) collect(*value.constant, out);
+  return out;
+}
+
+struct Component {
+  std::string folder, file;
+  Shapes weights;
+  pipelines::NameCandidates single_file_names;
+};
+
+/// The values of one weight; they depend on its name and the seed alone.
+class Values {
+ public:
+  Values(const std::string& name, const Shape& shape, uint64_t seed) : state_(seed) {
+    for (const char c : name) state_ = (state_ ^ static_cast<unsigned char>(c)) * 1099511628211u;
+    if (name.ends_with(".bias")) return;  // 0
+    if (shape.rank() == 1) {
+      mean_ = 1;  // of a norm
+    } else if (name.ends_with("embedding.weight")) {
+      deviation_ = 0.02;
+    } else {
+      // Keeps the size of what a layer is given.
+      deviation_ = 1 / std::sqrt(static_cast<double>(shape.numel() / std::max<int64_t>(shape[0], 1)));
+    }
+  }
+  float next() {
+    if (deviation_ == 0) return mean_;
+    // splitmix64; the sum of four uniform 16-bit numbers is near enough to a normal one.
+    state_ += 0x9e3779b97f4a7c15u;
+    uint64_t z = state_;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    const auto sum = static_cast<double>((z & 0xffff) + (z >> 16 & 0xffff) + (z >> 32 & 0xffff) + (z >> 48));
+    return static_cast<float>((sum / 65535.0 - 2.0) * std::sqrt(3.0) * deviation_);
+  }
+
+ private:
+  uint64_t state_;
+  float mean_ = 0;
+  double deviation_ = 0;
+};
+
+void write_values(io::SafetensorsWriter& writer, Values values, int64_t count, DType dtype) {
+  constexpr int64_t kBlock = 1 << 18;  // the file is larger than memory may be
+  const Tensor block = Tensor::empty(DType::f32, {kBlock});
+  for (int64_t begin = 0; begin < count; begin += kBlock) {
+    const int64_t size = std::min(kBlock, count - begin);
+    const Tensor part = block.rows(0, size);
+    for (float& value : part.span<float>()) value = values.next();
+    const Tensor stored = part.to(dtype);
+    writer.write_bytes(std::span(stored.raw(), static_cast<size_t>(stored.bytes())));
+  }
+}
+
+struct Named {
+  std::string stored, name;
+  Shape shape, stored_shape;
+};
+
+void write_weights(const std::string& path, const std::vector<Named>& weights, DType dtype, uint64_t seed) {
+  std::vector<io::SafetensorsWriter::Declaration> declarations;
+  for (const Named& weight : weights) declarations.push_back({weight.stored, dtype, weight.stored_shape});
+  io::SafetensorsWriter writer(path, declarations, {{"format", "pt"}});
+  for (const Named& weight : weights)
+    write_values(writer, Values(weight.name, weight.shape, seed), weight.shape.numel(), dtype);
+  writer.finish();
+}
+
+// The original autoencoder's attention is made of 1x1 convolutions.
+Shape single_file_shape(const std::string& stored, const Shape& shape) {
+  if (stored.find(".attn_1.") == std::string::npos || shape.rank() != 2) return shape;
+  return {shape[0], shape[1], 1, 1};
+}
+
+void copy_files(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  fs::create_directories(to, error);
+  for (const fs::directory_entry& entry : fs::directory_iterator(from, error)) {
+    const std::string extension = entry.path().extension();
+    if (!entry.is_regular_file() || (extension != ".json" && extension != ".txt")) continue;
+    // The list of shards of other weights.
+    if (entry.path().filename().string().find(".index.") != std::string::npos) continue;
+    fs::copy_file(entry.path(), to / entry.path().filename(), error);
+    if (error) break;
+  }
+  if (error)
+    fail(ErrorCode::io, "copying {} to {}: {}", printable(from.string(), 400), printable(to.string(), 400),
+         error.message());
+}
+
+DType parse_dtype(const std::string& name) {
+  if (name == "fp32") return DType::f32;
+  if (name == "fp16") return DType::f16;
+  if (name == "bf16") return DType::bf16;
+  fail(ErrorCode::invalid_argument, "--dtype: expected fp32, fp16 or bf16, found \"{}\"", printable(name, 40));
+}
+
+std::vector<Component> read_components(const fs::path& from) {
+  const auto config = [&](const char* folder) {
+    return io::JsonObject::from_file((from / folder / "config.json").string());
+  };
+  const models::UNet2DConditionConfig unet = pipelines::unet_2d_condition_config(config("unet"));
+  const models::AutoencoderKLConfig vae = pipelines::autoencoder_kl_config(config("vae"));
+  const models::ClipTextConfig text = pipelines::clip_text_config(config("text_encoder"));
+  return {
+      {"unet", "diffusion_pytorch_model.safetensors", weights_of({models::unet_2d_condition(unet)}),
+       pipelines::ldm_unet_names(unet)},
+      {"vae", "diffusion_pytorch_model.safetensors",
+       weights_of({models::autoencoder_kl_encoder(vae), models::autoencoder_kl_decoder(vae)}),
+       pipelines::ldm_vae_names(vae)},
+      {"text_encoder", "model.safetensors", weights_of({models::clip_text_model(text)}), pipelines::ldm_text_names()}};
+}
+
+}  // namespace
+
+int make_random(std::span<const std::string> args) {
+  std::optional<std::string> config_dir, out_dir, dtype_name;
+  std::optional<uint64_t> seed;
+  bool single_file = false;
+  Arguments arguments("make-random", kHelp);
+  arguments.positional("CONFIG_DIR", config_dir);
+  arguments.positional("OUT_DIR", out_dir);
+  arguments.seed("--seed", seed);
+  arguments.text("--dtype", dtype_name);
+  arguments.flag("--single-file", single_file);
+  if (!arguments.parse(args)) return 0;
+  if (!config_dir || !out_dir)
+    fail(ErrorCode::invalid_argument, "expected CONFIG_DIR and OUT_DIR (see easel make-random --help)");
+  const DType dtype = parse_dtype(dtype_name.value_or("fp32"));
+  const fs::path from = *config_dir, to = *out_dir;
+  std::error_code error;
+  if (!fs::is_directory(from, error))
+    fail(ErrorCode::io, "CONFIG_DIR {}: expected a diffusers folder, found none", printable(*config_dir, 400));
+  if (fs::exists(to, error) && !(fs::is_directory(to, error) && fs::is_empty(to, error)))
+    fail(ErrorCode::io, "OUT_DIR {}: expected a new or empty folder, found something there", printable(*out_dir, 400));
+  const std::vector<Component> components = read_components(from);
+  OutputFolder(to.string()).create();
+
+  copy_files(from / "tokenizer", to / "tokenizer");
+  std::vector<Named> all;
+  for (const Component& component : components) {
+    std::vector<Named> weights;
+    for (const auto& [name, shape] : component.weights) {
+      const std::string full = component.folder + "." + name;  // one name, one value, in both layouts
+      if (single_file) {
+        const std::string stored = component.single_file_names(name).front();
+        all.push_back({stored, full, shape, single_file_shape(stored, shape)});
+      } else {
+        weights.push_back({name, full, shape, shape});
+      }
+    }
+    if (single_file) continue;
+    copy_files(from / component.folder, to / component.folder);
+    write_weights((to / component.folder / component.file).string(), weights, dtype, seed.value_or(0));
+  }
+  if (single_file) {
+    const std::string path = (to / "model.safetensors").string();
+    write_weights(path, all, dtype, seed.value_or(0));
+    std::puts(path.c_str());
+    return 0;
+  }
+  copy_files(from / "scheduler", to / "scheduler");
+  copy_files(from, to);
+  std::puts(to.string().c_str());
+  return 0;
+}
+
+}  // namespace easel::cli

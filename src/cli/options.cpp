@@ -1,0 +1,174 @@
+#include "cli/options.h"
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "base/fail.h"
+#include "text/unicode.h"
+
+namespace easel::cli {
+
+const char* const kGenerateHelp =
+    R"(Usage: easel generate [PROMPT] [options]
+Makes pictures from a prompt and prints their paths.
+
+  PROMPT, --prompt TEXT         what to draw; plain UTF-8, taken literally
+  --negative-prompt TEXT        what to keep out of the picture
+  --prompt-file FILE            one prompt per line instead; blank lines and # comments are skipped
+  --from-image PNG              make the picture again that easel wrote there; other options override
+
+  --model DIR|FILE|NAME         diffusers folder, .safetensors file, or a name; default: the demo model
+  --model-dir DIR               where names are looked up first, then $EASEL_MODELS (a:b:c)
+                                and ~/.local/share/easel/models
+  --tokenizer DIR               vocab.json and merges.txt, for single files that hold none
+  --dtype TYPE                  fp32, bf16 or fp16 for all parts; default: bf16 if the CPU has it, else fp32
+  --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    for one part
+  --device cpu  --threads N     default: one thread per physical core
+
+  --steps N                     denoising steps (20)
+  --sampler NAME                ddpm, ddim, pndm, dpm_solver++, euler, euler_ancestral; default: the model's
+  --scheduler NAME              spacing: karras, exponential, beta, linspace, leading, trailing
+  --eta X                       noise of ddim, 0 to 1 (0)
+  --guidance-scale X            how strictly to follow the prompt (7.5); 1 or less: no negative prompt
+  --seed N                      default: random, and printed
+  --width N, --height N         pixels, multiples of 8; default: the model's size
+  --num-images-per-prompt N     (1)
+  --batch-size N                pictures computed together (all of a prompt); never changes a picture
+  --initial-latents FILE        safetensors with the noise to start from, as `latents`
+
+  --out-dir DIR                 for img_000_steps20.png and so on (outputs); nothing is overwritten
+  --save-latents, --save-grid   also write the final latents; one picture of all pictures
+  --trace FILE                  safetensors with embeddings, the latents of every step, decoded
+  --json                        one JSON object with files, seeds and seconds on standard output
+  --quiet                       no progress, no notes
+)";
+
+void ModelOptions::add_to(Arguments& arguments) {
+  arguments.text("--model", model);
+  arguments.text("--model-dir", model_dir);
+  arguments.text("--tokenizer", tokenizer);
+  arguments.text("--dtype", dtype);
+  arguments.text("--unet-dtype", unet_dtype);
+  arguments.text("--vae-dtype", vae_dtype);
+  arguments.text("--text-encoder-dtype", text_encoder_dtype);
+  arguments.text("--device", device);
+  arguments.whole("--threads", threads, 1, 1024);
+}
+
+LoadOptions ModelOptions::load_options() const {
+  const auto precision = [this](const std::optional<std::string>& part, const char* option) {
+    const std::optional<std::string>& name = part ? part : dtype;
+    if (!name) return Precision::automatic;
+    try {
+      return parse_precision(*name);
+    } catch (const Error& error) {
+      const std::string where = part ? option : "--dtype";
+      const std::string what = error.what();
+      throw Error(error.code(), what.starts_with("--") ? what : where + ": " + what);
+    }
+  };
+  LoadOptions out;
+  out.unet = precision(unet_dtype, "--unet-dtype");
+  out.vae = precision(vae_dtype, "--vae-dtype");
+  out.text_encoder = precision(text_encoder_dtype, "--text-encoder-dtype");
+  if (device && *device != "cpu")
+    fail(ErrorCode::invalid_argument, "--device: expected cpu, the only device of this version, found \"{}\"",
+         printable(*device, 40));
+  out.threads = static_cast<int>(threads.value_or(0));
+  out.tokenizer = tokenizer.value_or("");
+  return out;
+}
+
+namespace {
+
+void add_all(Arguments& a, GenerateOptions& o) {
+  a.positional("PROMPT", o.prompt_word);
+  a.text("--prompt", o.prompt);
+  a.text("--negative-prompt", o.negative_prompt);
+  a.text("--prompt-file", o.prompt_file);
+  a.text("--from-image", o.from_image);
+  o.model.add_to(a);
+  a.whole("--steps", o.steps, 1, 10000);
+  a.text("--sampler", o.sampler);
+  a.text("--scheduler", o.scheduler);
+  a.number("--eta", o.eta, 0);
+  a.number("--guidance-scale", o.guidance_scale, -HUGE_VAL);
+  a.seed("--seed", o.seed);
+  a.whole("--width", o.width, 1, INT32_MAX);
+  a.whole("--height", o.height, 1, INT32_MAX);
+  a.whole("--num-images-per-prompt", o.num_images_per_prompt, 1, 10000);
+  a.whole("--batch-size", o.batch_size, 1, 10000);
+  a.text("--initial-latents", o.initial_latents);
+  a.text("--out-dir", o.out_dir);
+  a.flag("--save-latents", o.save_latents);
+  a.flag("--save-grid", o.save_grid);
+  a.text("--trace", o.trace);
+  a.flag("--json", o.json);
+  a.flag("--quiet", o.quiet);
+  for (const char* name : {"--init-image", "--mask", "--strength", "--control-net", "--control-image",
+                           "--control-scale", "--lora", "--preset", "--frames", "--prompt-style"})
+    a.not_yet(name);
+}
+
+}  // namespace
+
+std::vector<std::string> GenerateOptions::names() {
+  GenerateOptions options;
+  Arguments arguments("generate", kGenerateHelp);
+  add_all(arguments, options);
+  return arguments.names();
+}
+
+bool GenerateOptions::parse(std::span<const std::string> args) {
+  Arguments arguments("generate", kGenerateHelp);
+  add_all(arguments, *this);
+  if (!arguments.parse(args)) return false;
+  if (out_dir && out_dir->empty()) fail(ErrorCode::invalid_argument, "--out-dir: expected a folder, found \"\"");
+  if (prompt_word && prompt) fail(ErrorCode::invalid_argument, "--prompt: the prompt was given twice, once without it");
+  if (prompt_word) prompt = prompt_word;
+  if (prompt && prompt_file)
+    fail(ErrorCode::invalid_argument, "--prompt-file: expected no other prompt, found \"{}\"", printable(*prompt, 40));
+  if (!prompt && !prompt_file && !from_image)
+    fail(ErrorCode::invalid_argument,
+         "expected a prompt, --prompt-file or --from-image, found none of them "
+         "(see easel generate --help)");
+  if (prompt) check_utf8(prompt_word ? "PROMPT" : "--prompt", *prompt);
+  if (negative_prompt) check_utf8("--negative-prompt", *negative_prompt);
+  return true;
+}
+
+void check_utf8(const std::string& option, const std::string& text) {
+  if (const auto at = text::find_invalid_utf8(text))
+    fail(ErrorCode::invalid_argument, "{}: expected UTF-8, found the byte 0x{:02x} at position {}", option,
+         static_cast<unsigned char>(text[*at]), *at);
+  if (text.find('\0') != std::string::npos)
+    fail(ErrorCode::invalid_argument, "{}: expected text, found a zero byte at position {}", option, text.find('\0'));
+}
+
+std::vector<std::string> read_prompt_file(const std::string& path) {
+  constexpr size_t kMaxBytes = 64 << 20;
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error))
+    fail(ErrorCode::io, "--prompt-file {}: expected a file, found a folder", printable(path, 400));
+  std::ifstream in(path, std::ios::binary);
+  if (!in) fail(ErrorCode::io, "--prompt-file {}: cannot be opened", printable(path, 400));
+  std::vector<std::string> prompts;
+  std::string line;
+  size_t bytes = 0;
+  for (int number = 1; std::getline(in, line); ++number) {
+    bytes += line.size() + 1;
+    if (bytes > kMaxBytes) fail(ErrorCode::io, "--prompt-file {}: expected at most 64 MiB", printable(path, 400));
+    if (number == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
+    if (line.ends_with('\r')) line.pop_back();
+    if (line.find_first_not_of(" \t") == std::string::npos || line[line.find_first_not_of(" \t")] == '#') continue;
+    check_utf8(fmt::format("--prompt-file {}, line {}", printable(path, 400), number), line);
+    prompts.push_back(line);
+  }
+  if (prompts.empty())
+    fail(ErrorCode::invalid_argument, "--prompt-file {}: expected prompts, found none", printable(path, 400));
+  return prompts;
+}
+
+}  // namespace easel::cli

@@ -1,0 +1,55 @@
+// The options of `easel generate` and `easel inspect`, as given.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <easel/pipeline.h>
+
+#include "cli/arguments.h"
+
+namespace easel::cli {
+
+/// Which model, and how it runs. What is not given stays empty.
+struct ModelOptions {
+  std::optional<std::string> model, model_dir, tokenizer;
+  std::optional<std::string> dtype, unet_dtype, vae_dtype, text_encoder_dtype;
+  std::optional<std::string> device;
+  std::optional<int64_t> threads;
+
+  void add_to(Arguments& arguments);
+  /// Throws invalid_argument or unsupported, naming the option.
+  LoadOptions load_options() const;
+};
+
+struct GenerateOptions {
+  ModelOptions model;
+  std::optional<std::string> prompt_word;  ///< the positional PROMPT
+  std::optional<std::string> prompt, negative_prompt, prompt_file;
+  std::optional<int64_t> steps, width, height, num_images_per_prompt, batch_size;
+  std::optional<std::string> sampler, scheduler;
+  std::optional<double> guidance_scale, eta;
+  std::optional<uint64_t> seed;
+  std::optional<std::string> initial_latents, from_image;
+  std::optional<std::string> trace;
+  std::optional<std::string> out_dir;
+  bool save_latents = false, save_grid = false, json = false, quiet = false;
+
+  /// False if --help was asked for. Throws invalid_argument.
+  bool parse(std::span<const std::string> args);
+  /// Every option, for a test that compares them with the help.
+  static std::vector<std::string> names();
+};
+
+extern const char* const kGenerateHelp;
+
+/// The prompts of a file: UTF-8, one per line; blank lines and lines that begin with # do not count.
+/// Throws io, or invalid_argument for invalid UTF-8, naming the line.
+std::vector<std::string> read_prompt_file(const std::string& path);
+
+/// Throws invalid_argument, naming the option, if the text is not UTF-8.
+void check_utf8(const std::string& option, const std::string& text);
+
+}  // namespace easel::cli

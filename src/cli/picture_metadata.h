@@ -1,0 +1,38 @@
+// What a picture's PNG file says about how it was made, written and read.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "io/png.h"
+
+namespace easel::cli {
+
+/// Everything a picture depends on. Fields that a foreign picture does not tell are empty.
+struct PictureMetadata {
+  std::optional<std::string> prompt, negative_prompt;
+  std::optional<int64_t> steps, width, height, num_images_per_prompt;
+  std::optional<int64_t> index;                   ///< of this picture among those of its prompt
+  std::optional<std::string> sampler, scheduler;  ///< "": the model's own
+  std::optional<std::string> scheduler_class;     ///< the class behind the model's own scheduler; for readers
+  std::optional<double> guidance_scale, eta;
+  std::optional<uint64_t> seed;
+  std::optional<std::string> unet_dtype, vae_dtype, text_encoder_dtype;
+  std::optional<std::string> model;            ///< short name
+  std::optional<std::string> model_path;       ///< where it was, "~" standing for the home folder
+  std::optional<std::string> tokenizer;        ///< path given with --tokenizer
+  std::optional<std::string> initial_latents;  ///< content_hash() of the file's tensor, if the noise came from one
+};
+
+/// The chunks `parameters`, in the form of the A1111 web UI, and `easel`, JSON.
+io::PngText to_png_text(const PictureMetadata& metadata);
+
+/// From the chunk `easel`, else from `parameters`. Throws io, naming `where`, if there is neither or a field is wrong.
+PictureMetadata from_png_text(const io::PngText& text, const std::string& where);
+
+/// The form of the A1111 web UI: prompt, "Negative prompt: …", "Steps: 20, Sampler: Euler a, …".
+std::string to_a1111(const PictureMetadata& metadata);
+PictureMetadata from_a1111(const std::string& text, const std::string& where);
+
+}  // namespace easel::cli
