@@ -27,7 +27,7 @@ constexpr int kRows = kLanes == 16 && !kPairs ? 5 : 6;
 /// Vectors of a full tile: with 32 registers 6×4 sums fit beside the operands, with 16 only 6×2 do.
 constexpr int kVectors = kLanes == 16 ? 4 : 2;
 constexpr int kQueryBlock = 64;
-constexpr int kKeyBlock = kPairs ? 240 : 120;
+constexpr int kKeyBlock = 240;  ///< at most
 /// Depth up to which Qᵀ is read at once; beyond, it would fall out of the first-level cache between tiles.
 constexpr int64_t kDepth = 192;
 constexpr int64_t kDepthBlock = 128;
@@ -41,11 +41,12 @@ constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 /// Sizes of a call and of its parts of the scratch memory, in floats.
 struct Plan {
   int64_t batch, heads, queries, keys, head_size;
-  bool shared;                                ///< one batch of keys and values serves all
-  int64_t k_row, v_row;                       ///< floats per row of packed K and V
-  int64_t k_size, v_size;                     ///< packed K and V of one head
-  int64_t slots, group;                       ///< heads of K and V; how many are packed at a time
-  int64_t blocks;                             ///< query blocks per head
+  bool shared;             ///< one batch of keys and values serves all
+  int64_t k_row, v_row;    ///< floats per row of packed K and V
+  int64_t k_size, v_size;  ///< packed K and V of one head
+  int64_t slots, group;    ///< heads of K and V; how many are packed at a time
+  int64_t blocks;          ///< query blocks per head
+  int64_t key_block;
   int64_t q_size, s_size, o_size, work_size;  ///< of one thread
 
   explicit Plan(const OpCall& call) noexcept {
@@ -65,6 +66,9 @@ struct Plan {
     const int64_t fitting = kPackedBytes / (4 * (k_size + v_size));
     group = smaller(slots, fitting < 1 ? 1 : fitting);
     blocks = ceil_div(queries, kQueryBlock);
+    // Scores of half the keys stay in the first-level cache; but the output of deep heads, which does not, should be
+    // gone through less often.
+    key_block = kPairs || units(head_size) > kDepth ? kKeyBlock : kKeyBlock / 2;
     q_size = round(units(head_size) * kQueryBlock);
     s_size = kKeyBlock * kQueryBlock;
     o_size = round((head_size + 1) * kQueryBlock);
@@ -311,8 +315,8 @@ void attend(const Plan& plan, Block block, const Head& head) {
   }
   std::memset(block.o, 0, sizeof(float) * block.groups * plan.head_size * kWidth);
   const int64_t keys = block.causal ? smaller(plan.keys, block.first_query + block.query_count) : plan.keys;
-  for (int64_t key = 0; key < keys; key += kKeyBlock)
-    attend_keys<kV>(plan, block, head.k, head.v, key, smaller(kKeyBlock, keys - key));
+  for (int64_t key = 0; key < keys; key += plan.key_block)
+    attend_keys<kV>(plan, block, head.k, head.v, key, smaller(plan.key_block, keys - key));
   store_outputs<kV>(plan, block, head.y, head.y_row);
 }
 
