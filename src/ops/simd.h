@@ -87,6 +87,12 @@ inline Vec max(Vec a, Vec b) {
 
 /// `yes` in the lanes where `mask` is all ones (the result of a comparison), `no` where it is 0.
 inline Vec select(IVec mask, Vec yes, Vec no) { return mask ? yes : no; }
+/// All ones in the first n lanes, 0 in the others.
+inline IVec lanes_below(int64_t n) {
+  IVec lane{};
+  for (int i = 0; i < kLanes; ++i) lane[i] = i;
+  return lane < static_cast<int32_t>(n);
+}
 inline Vec abs(Vec x) { return reinterpret_cast<Vec>(reinterpret_cast<IVec>(x) & 0x7FFFFFFF); }
 inline IVec negative(Vec x) { return reinterpret_cast<IVec>(x) < 0; }
 

@@ -1,24 +1,12 @@
 #include <cmath>
 
+#include "ops/activation/exact.h"
 #include "ops/isa.h"
 #include "ops/parts.h"
 
 namespace easel::ops {
 
 namespace {
-
-double activate(Activation kind, double x) {
-  switch (kind) {
-    case Activation::silu: return x / (1 + std::exp(-x));
-    case Activation::gelu_erf: return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
-    case Activation::gelu_tanh:
-      return x * 0.5 * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
-    case Activation::quick_gelu: return x / (1 + std::exp(-1.702 * x));
-    case Activation::none:
-    case Activation::geglu: break;
-  }
-  return x;
-}
 
 const char* reject(const OpCall& call) noexcept {
   for (const ArgType& input : call.inputs) {
@@ -52,7 +40,7 @@ void run(const KernelArgs& args) noexcept {
       const double factor = 1 / std::sqrt(variance / count + attrs.eps);
       each([&](int64_t i, int64_t c) {
         const double value = (x[i] - mean) * factor * weight[group * width + c] + bias[group * width + c];
-        y[i] = static_cast<float>(activate(attrs.activation, value));
+        y[i] = static_cast<float>(activate_exactly(attrs.activation, value));
       });
     }
 }

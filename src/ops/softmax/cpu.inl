@@ -10,34 +10,31 @@ namespace {
 using namespace simd;
 
 void softmax_row(const float* x, float* y, int64_t live, int64_t columns) {
-  Vec highest = fill(-__builtin_inff());
-  int64_t i = 0;
-  for (; i + kLanes <= live; i += kLanes) highest = max(load(x + i), highest);
-  float top = largest(highest);
-  for (; i < live; ++i) top = x[i] > top ? x[i] : top;
+  const int64_t whole = live / kLanes * kLanes, rest = live - whole;
+  const IVec present = lanes_below(rest);
+  Vec highest = select(present, load_n(x + whole, rest), fill(-__builtin_inff()));
+  for (int64_t i = 0; i < whole; i += kLanes) highest = max(load(x + i), highest);
+  const float top = largest(highest);
 
-  // Exponentials of the row, in four sums so that additions do not wait for each other.
+  // Exponentials and their sum, in four parts so that additions do not wait for each other.
   Vec sums[4] = {};
-  for (i = 0; i + 4 * kLanes <= live; i += 4 * kLanes)
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= whole; i += 4 * kLanes)
     for (int k = 0; k < 4; ++k) {
       const Vec e = exp(load(x + i + k * kLanes) - top);
       store(y + i + k * kLanes, e);
       sums[k] += e;
     }
-  for (; i + kLanes <= live; i += kLanes) {
+  for (; i < whole; i += kLanes) {
     const Vec e = exp(load(x + i) - top);
     store(y + i, e);
-    sums[0] += e;
+    sums[1] += e;
   }
-  float total = sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
-  if (i < live) {
-    const Vec e = exp(load_n(x + i, live - i) - top);
-    store_n(y + i, e, live - i);
-    for (int64_t k = 0; k < live - i; ++k) total += y[i + k];
-  }
-  const float factor = 1.0f / total;
-  for (i = 0; i + kLanes <= live; i += kLanes) store(y + i, load(y + i) * factor);
-  for (; i < live; ++i) y[i] *= factor;
+  const Vec last = select(present, exp(load_n(x + whole, rest) - top), Vec{});
+  sums[2] += last;
+  const float factor = 1.0f / sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  for (i = 0; i < whole; i += kLanes) store(y + i, load(y + i) * factor);
+  store_n(y + whole, last * factor, rest);
   for (i = live; i < columns; ++i) y[i] = 0;
 }
 
