@@ -38,14 +38,14 @@ struct ConvPlan {
         channels(staged_words(words, panels.padded_channels())) {
     direct = words != Words::bf16_dot && panels.taps == 1 && attrs.pad_top == 0 && attrs.pad_left == 0 &&
              attrs.pad_bottom == 0 && attrs.pad_right == 0;
-    // Tiles of at most kBlockRows pixels: whole lines if they fit, several pictures if these are small.
+    // Tiles of a block of rows: whole lines if they fit, several pictures if these are small.
     const int64_t b = std::max<int64_t>(1, out.shape[0]), h = std::max<int64_t>(1, out.shape[1]),
                   wide = std::max<int64_t>(1, out.shape[2]);
     const auto even = [](int64_t size, int64_t parts) { return (size + parts - 1) / parts; };
-    constexpr int64_t kLine = 64;
-    tile_w = even(wide, even(wide, kLine));
-    tile_h = even(h, even(h, std::max<int64_t>(1, kBlockRows / tile_w)));
-    tile_b = tile_w == wide && tile_h == h ? even(b, even(b, std::max<int64_t>(1, kBlockRows / (h * wide)))) : 1;
+    const int64_t most = block_rows_for(b * h * wide * panels.count(), threads);
+    tile_w = even(wide, even(wide, std::min<int64_t>(64, most)));
+    tile_h = even(h, even(h, std::max<int64_t>(1, most / tile_w)));
+    tile_b = tile_w == wide && tile_h == h ? even(b, even(b, std::max<int64_t>(1, most / (h * wide)))) : 1;
     tiles_x = even(out.shape[2], tile_w), tiles_y = even(out.shape[1], tile_h), tiles_b = even(out.shape[0], tile_b);
     // How tasks are cut may follow the threads: no sum is cut by it.
     ranges = std::clamp<int64_t>(tasks_for(threads) / std::max<int64_t>(1, tiles()), 1,
@@ -187,10 +187,9 @@ int64_t scratch_bytes(const OpCall& call, int threads) noexcept {
   return plan.shared_bytes() + threads * plan.thread_bytes();
 }
 
-template <int kOut>
 const char* reject_winograd(const OpCall& call) noexcept {
   if (const char* reason = reject(call)) return reason;
-  return reject_winograd_shape<kOut>(call);
+  return reject_winograd_shape(call);
 }
 
 }  // namespace
@@ -205,18 +204,20 @@ EASEL_ISA_KERNEL(conv2d) = {.name = EASEL_ISA_NAME,
 
 EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd4) = {.name = EASEL_ISA_NAME "_winograd4",
                                               .isa = kUnitIsa,
-                                              .reject = reject_winograd<4>,
+                                              .reject = reject_winograd,
                                               .run = winograd<4>,
                                               .format = format,
                                               .scratch_bytes = winograd_scratch<4>,
                                               .in_place = 0b11100};
 
+#if defined(__AVX512BF16__)
 EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd2) = {.name = EASEL_ISA_NAME "_winograd2",
                                               .isa = kUnitIsa,
-                                              .reject = reject_winograd<2>,
+                                              .reject = reject_winograd,
                                               .run = winograd<2>,
                                               .format = format,
                                               .scratch_bytes = winograd_scratch<2>,
                                               .in_place = 0b11100};
+#endif
 
 }  // namespace easel::ops

@@ -74,6 +74,10 @@ OpTests conv2d_tests() {
     t.cases.push_back(conv({1, 8, 9, 701}, 34, 3, 3, same(), dtype));
     t.cases.push_back(conv({1, 16, 16, 650}, 66, 3, 3, same(), dtype));
     t.cases.push_back(conv({1, 57, 58, 32}, 80, 3, 3, same(), dtype));
+    t.cases.push_back(conv({1, 9, 11, 66}, 70, 3, 3, same(), dtype));
+    t.cases.push_back(conv({3, 8, 8, 129}, 64, 3, 3, same(), dtype));
+    t.cases.push_back(
+        conv({1, 25, 24, 33}, 35, 3, 3, {.pad_top = 0, .pad_left = 2, .pad_bottom = 1, .pad_right = 1}, dtype));
     for (const bool flag : {false, true}) {
       Conv2dAttrs attrs = same();
       attrs.bias = !flag;
@@ -81,6 +85,7 @@ OpTests conv2d_tests() {
       attrs.residual = true;
       attrs.activation = flag ? Activation::silu : Activation::gelu_erf;
       t.cases.push_back(conv({2, 18, 13, 40}, 37, 3, 3, attrs, dtype));
+      t.cases.push_back(conv({2, 10, 13, 64}, 65, 3, 3, attrs, dtype));
     }
     for (const Activation activation :
          {Activation::silu, Activation::gelu_erf, Activation::gelu_tanh, Activation::quick_gelu}) {
@@ -118,6 +123,10 @@ OpTests conv2d_tests() {
     bench(1, 128, 512, 512);
     bench(1, 64, 512, 512);
     bench(1, 512, 128, 3);
+    for (const int64_t in : {320, 640, 960})
+      t.benchmarks.push_back(conv({2, 64, 64, in}, 320, 1, 1, {.bias = true}, dtype));
+    t.benchmarks.push_back(conv({2, 32, 32, 1280}, 640, 1, 1, {.bias = true}, dtype));
+    t.benchmarks.push_back(conv({2, 16, 16, 2560}, 1280, 1, 1, {.bias = true}, dtype));
   }
   return t;
 }

@@ -41,6 +41,11 @@ constexpr int64_t elements_per_word(Words words) { return words == Words::f32 ||
 /// Tasks that keep this many threads evenly busy.
 constexpr int64_t tasks_for(int threads) { return 32 + 4 * int64_t{threads}; }
 
+/// Rows of a block at most, where rows × panels is `work`: small products are cut finer, for every thread to have some.
+constexpr int64_t block_rows_for(int64_t work, int threads) {
+  return std::clamp<int64_t>(work / (2 * threads), 24, kBlockRows);
+}
+
 /// Why the weight or the types of a call do not suit this unit; nullptr if they do. Units with the bf16 dot product
 /// leave other weights to the plain AVX-512 ones.
 inline const char* reject_types(const OpCall& call) {

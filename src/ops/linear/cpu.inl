@@ -25,12 +25,13 @@ struct LinearPlan {
         depth(w.shape[1]),
         pieces(1, staged_words(words, depth), 0, elements_per_word(words)) {
     for (int axis = 0; axis + 1 < x.shape.rank(); ++axis) rows *= x.shape[axis];
-    blocks = (rows + kBlockRows - 1) / kBlockRows;
+    // How tasks are cut may follow the threads: no sum is cut by it. Cutting along the columns is free where x is read
+    // in place.
+    const int64_t columns = std::max<int64_t>(1, panels.count()), most = block_rows_for(rows * columns, threads);
+    blocks = (rows + most - 1) / most;
     block_rows = blocks == 0 ? 0 : ((rows + blocks - 1) / blocks + 5) / 6 * 6;
-    // Enough tasks for the threads, whose number cuts no sum. Cutting along the columns is free where x is read in
-    // place.
-    ranges =
-        std::clamp<int64_t>(tasks_for(threads) / std::max<int64_t>(1, blocks), 1, std::max<int64_t>(1, panels.count()));
+    if (block_rows > 0) blocks = (rows + block_rows - 1) / block_rows;
+    ranges = std::clamp<int64_t>(tasks_for(threads) / std::max<int64_t>(1, blocks), 1, columns);
     // Rows a power of two apart would share cache sets: one more line each.
     staged_row = words == Words::bf16_dot ? (staged_words(words, depth) + 15) / 16 * 16 + 16 : 0;
   }
