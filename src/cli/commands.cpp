@@ -67,7 +67,9 @@ int report(const std::string& message, int status) noexcept {
 void print_warning(const std::string& message) { std::fprintf(stderr, "easel: warning: %s\n", message.c_str()); }
 
 int run(std::span<const std::string> args) noexcept {
-  std::signal(SIGPIPE, SIG_IGN);  // a reader that left shows as a failed write
+  // A reader that left and a file at its size limit show as failed writes.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   int status = 1;
   try {
     status = dispatch(args);

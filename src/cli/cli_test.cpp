@@ -1,0 +1,126 @@
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "cli/arguments.h"
+#include "cli/model_lookup.h"
+#include "cli/options.h"
+#include "cli/output_files.h"
+#include "cli/picture_metadata.h"
+#include "cli/spelling.h"
+#include "io/test_folder.h"
+
+namespace easel::cli {
+namespace {
+
+TEST(Spelling, NearNames) {
+  const std::vector<std::string> names = {"--steps", "--seed", "--guidance-scale", "--prompt", "--prompt-file"};
+  EXPECT_EQ(nearest("--stpes", names), "--steps");
+  EXPECT_EQ(nearest("--guidance_scale", names), "--guidance-scale");
+  EXPECT_EQ(nearest("--guidance", names), "--guidance-scale");
+  EXPECT_EQ(nearest("--promt", names), "--prompt");
+  EXPECT_EQ(nearest("--colour", names), "");
+}
+
+TEST(Options, TheHelpListsEveryOption) {
+  for (const std::string& name : GenerateOptions::names())
+    EXPECT_NE(std::string(kGenerateHelp).find(name), std::string::npos) << name;
+}
+
+TEST(Options, ValuesMayLookLikeOptions) {
+  GenerateOptions options;
+  EXPECT_TRUE(options.parse(std::vector<std::string>{"--prompt", "--steps", "--negative-prompt", "-5", "--steps=7",
+                                                     "--sampler=", "--guidance-scale", "-1.5", "--seed", "0"}));
+  EXPECT_EQ(options.prompt, "--steps");
+  EXPECT_EQ(options.negative_prompt, "-5");
+  EXPECT_EQ(options.steps, 7);
+  EXPECT_EQ(options.sampler, "");
+  EXPECT_EQ(options.guidance_scale, -1.5);
+  EXPECT_EQ(options.seed, 0u);
+  GenerateOptions brackets;
+  EXPECT_TRUE(brackets.parse(std::vector<std::string>{"[a, b]"}));
+  EXPECT_EQ(brackets.prompt, "[a, b]");
+  GenerateOptions empty;
+  EXPECT_TRUE(empty.parse(std::vector<std::string>{"--prompt", ""}));
+  EXPECT_EQ(empty.prompt, "");
+}
+
+PictureMetadata example() {
+  PictureMetadata m;
+  m.prompt = "a \"red\" balloon, 3: two\nsecond line";
+  m.negative_prompt = "fog\nrain";
+  m.steps = 20;
+  m.width = 64;
+  m.height = 40;
+  m.num_images_per_prompt = 3;
+  m.index = 2;
+  m.sampler = "euler_ancestral";
+  m.scheduler = "";
+  m.guidance_scale = 7.1;
+  m.eta = 0;
+  m.seed = 18446744073709551615u;
+  m.model = "a, b";
+  return m;
+}
+
+TEST(Metadata, JsonAndA1111Agree) {
+  const io::PngText text = to_png_text(example());
+  ASSERT_EQ(text.size(), 2u);
+  const PictureMetadata json = from_png_text(text, "x.png");
+  const PictureMetadata a1111 = from_png_text({text[0]}, "x.png");
+  for (const PictureMetadata& m : {json, a1111}) {
+    EXPECT_EQ(m.prompt, example().prompt);
+    EXPECT_EQ(m.negative_prompt, example().negative_prompt);
+    EXPECT_EQ(m.steps, 20);
+    EXPECT_EQ(m.width, 64);
+    EXPECT_EQ(m.height, 40);
+    EXPECT_EQ(m.sampler, "euler_ancestral");
+    EXPECT_EQ(m.guidance_scale, 7.1);
+    EXPECT_EQ(m.seed, 18446744073709551615u);
+    EXPECT_EQ(m.model, "a, b");
+  }
+  EXPECT_EQ(json.index, 2);
+}
+
+TEST(Metadata, PicturesOfTheWebUi) {
+  const PictureMetadata m = from_a1111(
+      "a castle\nNegative prompt: blurry\nSteps: 25, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 4, Size: 512x768, "
+      "Model hash: 6ce0161689, Model: v1-5, Lora hashes: \"x: 1, y: 2\", Version: v1.6.0",
+      "x.png");
+  EXPECT_EQ(m.prompt, "a castle");
+  EXPECT_EQ(m.negative_prompt, "blurry");
+  EXPECT_EQ(m.sampler, "dpmpp_2m");
+  EXPECT_EQ(m.scheduler, "karras");
+  EXPECT_EQ(m.guidance_scale, 7);
+  EXPECT_EQ(m.width, 512);
+  EXPECT_EQ(m.height, 768);
+  EXPECT_EQ(m.model, "v1-5");
+}
+
+TEST(Metadata, WhatIsWrongIsNamed) {
+  EXPECT_THROW(from_png_text({}, "x.png"), Error);
+  EXPECT_THROW(from_png_text({{"Comment", "hello"}}, "x.png"), Error);
+  EXPECT_THROW(from_png_text({{"easel", "{}"}}, "x.png"), Error);
+  EXPECT_THROW(from_png_text({{"easel", R"({"prompt": "a", "steps": -1})"}}, "x.png"), Error);
+  EXPECT_THROW(from_png_text({{"easel", R"({"prompt": "a", "seed": 1.5})"}}, "x.png"), Error);
+  EXPECT_THROW(from_a1111("a castle", "x.png"), Error);
+  EXPECT_THROW(from_a1111("a castle\nSteps: many", "x.png"), Error);
+  EXPECT_NO_THROW(from_a1111("Steps: 20", "x.png"));
+  EXPECT_NO_THROW(from_a1111("Negative prompt: a\nSteps: 20, Sampler: \"", "x.png"));
+}
+
+TEST(OutputFiles, TheIndexGoesOn) {
+  const io::TestFolder folder;
+  const std::string path = folder.path();
+  EXPECT_EQ(next_index(path, "img"), 0);
+  for (const char* name : {"img_007_steps20.png", "img_012_steps3_latents.safetensors", "img_x_steps3.png",
+                           "img_99999999999999999999_steps1.png", "grid_040_steps1.png", "img_13.png"})
+    std::ofstream(path + "/" + name) << "x";
+  EXPECT_EQ(next_index(path, "img"), 13);
+  EXPECT_EQ(next_index(path, "grid"), 41);
+  EXPECT_EQ(next_index(path + "/missing", "img"), 0);
+}
+
+}  // namespace
+}  // namespace easel::cli
