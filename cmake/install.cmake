@@ -11,10 +11,9 @@ get_property(rooms GLOBAL PROPERTY EASEL_ROOM_TARGETS)
 list(REMOVE_ITEM rooms easel_cli)
 file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/library.cpp CONTENT "// Everything comes from the rooms.\n")
 add_library(easel_library SHARED ${PROJECT_BINARY_DIR}/library.cpp)
-foreach(room ${rooms})
-  target_link_libraries(easel_library PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,${room}>)
-endforeach()
-target_link_libraries(easel_library PRIVATE easel_options)
+target_link_libraries(easel_library PRIVATE easel_options ${rooms})
+string(REPLACE ";" "," whole "${rooms}")
+set_target_properties(easel_library PROPERTIES LINK_LIBRARY_OVERRIDE "WHOLE_ARCHIVE,${whole}")
 target_sources(easel_library PUBLIC FILE_SET HEADERS
   BASE_DIRS ${PROJECT_SOURCE_DIR}/include ${PROJECT_BINARY_DIR}/include FILES ${public_headers})
 set_target_properties(easel_library PROPERTIES OUTPUT_NAME easel EXPORT_NAME easel
