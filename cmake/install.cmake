@@ -1,4 +1,4 @@
-# cmake --install: the program, one shared library with every room, the public headers, the demo model, and the package
+# cmake --install: the program, one shared library, the public headers, the demo model, and the package
 # files with which another project finds them: find_package(easel) and easel::easel.
 include(CMakePackageConfigHelpers)
 
@@ -6,14 +6,11 @@ set(public_headers)
 file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/easel/*.h)
 list(APPEND public_headers ${headers} ${PROJECT_BINARY_DIR}/include/easel/version.h)
 
-# Rooms are static archives; what they need of other libraries stays inside this one, so users link nothing else.
-get_property(rooms GLOBAL PROPERTY EASEL_ROOM_TARGETS)
-list(REMOVE_ITEM rooms easel_cli)
-file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/library.cpp CONTENT "// Everything comes from the rooms.\n")
-add_library(easel_library SHARED ${PROJECT_BINARY_DIR}/library.cpp)
-target_link_libraries(easel_library PRIVATE easel_options ${rooms})
-string(REPLACE ";" "," whole "${rooms}")
-set_target_properties(easel_library PROPERTIES LINK_LIBRARY_OVERRIDE "WHOLE_ARCHIVE,${whole}")
+# The rooms that the public headers declare go in whole, the others as far as they are used. What they need of other
+# libraries stays inside, so users link nothing else.
+add_library(easel_library SHARED $<TARGET_OBJECTS:easel_base> $<TARGET_OBJECTS:easel_tensor>
+            $<TARGET_OBJECTS:easel_pipelines>)
+target_link_libraries(easel_library PRIVATE easel_options easel_pipelines)
 target_sources(easel_library PUBLIC FILE_SET HEADERS
   BASE_DIRS ${PROJECT_SOURCE_DIR}/include ${PROJECT_BINARY_DIR}/include FILES ${public_headers})
 set_target_properties(easel_library PROPERTIES OUTPUT_NAME easel EXPORT_NAME easel
