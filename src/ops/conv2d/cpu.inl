@@ -122,7 +122,7 @@ void conv_run(const KernelArgs& args, const ConvPlan& plan) {
   const float* channel_bias = argument(attrs.channel_bias, channel_bias_type);
   const float* residual = argument(attrs.residual, residual_type);
   float* out = static_cast<float*>(args.output);
-  const Epilogue epilogue{bias, attrs.activation};
+  const Epilogue epilogue{bias, attrs.activation, past_caches(plan.out, out)};
   const Region whole = plan.whole();
   float* shared = reinterpret_cast<float*>(args.scratch);
   std::byte* thread_scratch = args.scratch + plan.shared_bytes();

@@ -191,7 +191,7 @@ void transform_output(const WinogradPlan<kOut>& plan, const ConvPointers& pointe
                       int64_t panel, const float* m) {
   constexpr int kPoints = WinogradPlan<kOut>::kPoints, kPixels = kOut * kOut;
   const int width = plan.panels.vectors(panel) * kW;
-  const Epilogue epilogue{pointers.bias, plan.attrs.activation};
+  const Epilogue epilogue{pointers.bias, plan.attrs.activation, past_caches(plan.out, pointers.out)};
   const Shape& shape = plan.out.shape;
   for (int64_t t = 0; t < count; ++t) {
     const int64_t tile = first + t, b = tile / (plan.tiles_y * plan.tiles_x);
@@ -222,6 +222,7 @@ void transform_output(const WinogradPlan<kOut>& plan, const ConvPointers& pointe
     }
     finish_tile(epilogue, rows, 0, rows.count, results, plan.panels, panel);
   }
+  if (epilogue.stream) end_stores();
 }
 
 template <Words words, int kOut>

@@ -97,6 +97,7 @@ void multiply_block(const BlockRows& rows, const Pieces& pieces, const Panels& p
       }
     }
   }
+  if (epilogue.stream) end_stores();
 }
 
 }  // namespace

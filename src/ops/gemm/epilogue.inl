@@ -8,7 +8,15 @@ struct BlockRows;
 struct Epilogue {
   const float* bias = nullptr;
   Activation activation = Activation::none;
+  bool stream = false;  ///< store past the caches
 };
+
+/// Whether a result is too large for any cache to hold until it is read, so that its lines need not be read first.
+inline bool past_caches(const ArgType& out, const void* address) {
+  constexpr int64_t kBytes = int64_t{64} << 20;
+  return out.shape.numel() * 4 >= kBytes && out.shape.back() % kW == 0 &&
+         reinterpret_cast<uintptr_t>(address) % 64 == 0;
+}
 
 template <Activation activation>
 inline F activate(F x) {
@@ -22,7 +30,7 @@ inline F activate(F x) {
 /// One row of a tile: `count` columns beginning at `column`.
 template <Activation activation>
 void finish_row(const float* sums, int64_t column, int count, int gate_offset, const float* bias,
-                const float* gate_bias, const float* channel_bias, const float* residual, float* out) {
+                const float* gate_bias, const float* channel_bias, const float* residual, float* out, bool stream) {
   for (int i = 0; i < count; i += kW) {
     const int n = std::min(kW, count - i);
     const int64_t c = column + i;
@@ -38,7 +46,7 @@ void finish_row(const float* sums, int64_t column, int count, int gate_offset, c
       y = activate<activation>(y);
     }
     if (residual) y = y + get(residual + c);
-    n == kW ? store(out + c, y) : simd::store_n(out + c, y, n);
+    n < kW ? simd::store_n(out + c, y, n) : stream ? store_past(out + c, y) : store(out + c, y);
   }
 }
 
@@ -52,7 +60,8 @@ void finish_tile(const Epilogue& epilogue, const Rows& rows, int first, int heig
   const auto finish = [&]<Activation activation>() {
     for (int r = 0; r < height; ++r)
       finish_row<activation>(sums + r * width, column, count, width / 2, epilogue.bias, gate_bias,
-                             rows.channel_bias[first + r], rows.residual[first + r], rows.out[first + r]);
+                             rows.channel_bias[first + r], rows.residual[first + r], rows.out[first + r],
+                             epilogue.stream);
   };
   switch (epilogue.activation) {
     case Activation::none: return finish.template operator()<Activation::none>();

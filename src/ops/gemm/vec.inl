@@ -12,6 +12,22 @@ inline F splat(float x) { return simd::fill(x); }
 /// a · b + c; the unit's options make it one operation where there is one.
 inline F fma(F a, F b, F c) { return a * b + c; }
 
+/// To an aligned address past the caches. end_stores() makes such stores visible to other threads.
+inline void store_past(float* p, F x) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, x);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(p, x);
+#else
+  store(p, x);
+#endif
+}
+inline void end_stores() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
+
 #if defined(__AVX512F__)
 
 /// Vectors per full panel: 6 rows × 4 vectors fill 24 of 32 registers.
