@@ -53,13 +53,13 @@ inline void transpose_words(const std::byte* const* rows, int64_t count, int wid
     for (; j + 4 <= count; j += 4) {
       Four r[4];
       for (int k = 0; k < 4; ++k) std::memcpy(&r[k], rows[i + k] + j * 4, sizeof(Four));
-      const Four ab = __builtin_shuffle(r[0], r[1], Four{0, 4, 1, 5}),
-                 cd = __builtin_shuffle(r[2], r[3], Four{0, 4, 1, 5});
-      const Four ef = __builtin_shuffle(r[0], r[1], Four{2, 6, 3, 7}),
-                 gh = __builtin_shuffle(r[2], r[3], Four{2, 6, 3, 7});
-      const Four columns[4] = {__builtin_shuffle(ab, cd, Four{0, 1, 4, 5}), __builtin_shuffle(ab, cd, Four{2, 3, 6, 7}),
-                               __builtin_shuffle(ef, gh, Four{0, 1, 4, 5}),
-                               __builtin_shuffle(ef, gh, Four{2, 3, 6, 7})};
+      const Four ab = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5),
+                 cd = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+      const Four ef = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7),
+                 gh = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+      const Four columns[4] = {__builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7),
+                               __builtin_shufflevector(ef, gh, 0, 1, 4, 5),
+                               __builtin_shufflevector(ef, gh, 2, 3, 6, 7)};
       for (int k = 0; k < 4; ++k) std::memcpy(target + (j + k) * width + i, &columns[k], sizeof(Four));
     }
     for (; j < count; ++j)
