@@ -6,7 +6,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::holds([&] {
     const std::string_view text(reinterpret_cast<const char*>(data), size);
     const io::JsonObject config(io::parse_json(text, "fuzz"), "fuzz");
-    for (const auto& [key, value] : config.json().items()) {
+    for (const auto& item : config.json().items()) {
+      const std::string& key = item.key();
       fuzz::holds([&] { fuzz::require(config.integer(key, 0, 1 << 20) <= 1 << 20, "the range holds"); });
       fuzz::holds([&] { config.integer_or(key, 1, -5); });
       fuzz::holds([&] { config.integers(key, -1, 1); });
