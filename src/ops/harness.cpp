@@ -245,7 +245,7 @@ Outcome check(const Kernel& kernel, const Kernel& reference, const Case& c, Refe
   // Other forms of the same call, where the row takes them.
   const auto variant = [&](const std::string& what, const OpCall& other) {
     if (*rejection(kernel, other, isa) != '\0') return;
-    const Bytes y = execute(kernel, other, values, {.threads = 3, .misaligned = true}, out.problems);
+    const Bytes y = execute(kernel, other, values, {.misaligned = true}, out.problems);
     expect(what, compare(c, call, y, expected, NonFinite::exact, &out.worst));
   };
   for (const bool rows : {true, false}) {
