@@ -48,8 +48,12 @@ struct WinogradPlan {
     piece = std::max<int64_t>(16, round_up((depth + pieces - 1) / pieces, 16));
     pieces = cut(depth, piece);
     // How tiles are shared out may follow the threads: no sum is cut by it.
-    blocks = cut(tiles, shared_filters ? std::clamp<int64_t>(tiles / (2 * threads), 12, 96) : 256);
-    block = (tiles + blocks - 1) / blocks;
+    if (shared_filters)
+      block = balanced_block(tiles, std::clamp<int64_t>(tiles / (2 * threads), 12, 96), threads);
+    else
+      block = (tiles + cut(tiles, 256) - 1) / cut(tiles, 256);
+    block = std::max<int64_t>(1, block);
+    blocks = (tiles + block - 1) / block;
     splits = std::clamp<int64_t>(2 * threads / std::max<int64_t>(1, panels.count()), 1, (block + 7) / 8);
     row = round_up(depth, 16) + 16;
     v_plane = padded_plane(block * row);

@@ -46,6 +46,25 @@ constexpr int64_t block_rows_for(int64_t work, int threads) {
   return std::clamp<int64_t>(work / (2 * threads), 24, kBlockRows);
 }
 
+/// Size of the blocks that `rows` are cut into: whole tiles, at most `most`, chosen so that the threads, each taking
+/// the next block when it is done, end together.
+inline int64_t balanced_block(int64_t rows, int64_t most, int threads) {
+  constexpr int64_t kTile = tile_rows(kPanelVectors);
+  const auto whole = [](int64_t n) { return (n + kTile - 1) / kTile * kTile; };
+  if (rows <= most * threads) {
+    const int64_t blocks = std::max<int64_t>(1, (rows + most - 1) / most);
+    return whole((rows + blocks - 1) / blocks);
+  }
+  int64_t best = std::max(kTile, most / kTile * kTile), best_time = INT64_MAX;
+  for (int64_t size = best; size >= kTile && size * 3 >= most * 2; size -= kTile) {
+    const int64_t full = rows / size, left = full % threads;
+    // The rest, if any, is the last to begin: beside others, or alone.
+    const int64_t time = full / threads * size + (left > 0 ? size : whole(rows % size));
+    if (time < best_time) best_time = time, best = size;
+  }
+  return best;
+}
+
 /// Why the weight or the types of a call do not suit this unit; nullptr if they do. Units with the bf16 dot product
 /// leave other weights to the plain AVX-512 ones.
 inline const char* reject_types(const OpCall& call) {

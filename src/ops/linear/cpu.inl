@@ -28,9 +28,8 @@ struct LinearPlan {
     // How tasks are cut may follow the threads: no sum is cut by it. Cutting along the columns is free where x is read
     // in place.
     const int64_t columns = std::max<int64_t>(1, panels.count()), most = block_rows_for(rows * columns, threads);
-    blocks = (rows + most - 1) / most;
-    block_rows = blocks == 0 ? 0 : ((rows + blocks - 1) / blocks + 5) / 6 * 6;
-    if (block_rows > 0) blocks = (rows + block_rows - 1) / block_rows;
+    block_rows = balanced_block(rows, most, threads);
+    blocks = rows == 0 ? 0 : (rows + block_rows - 1) / block_rows;
     ranges = std::clamp<int64_t>(tasks_for(threads) / std::max<int64_t>(1, blocks), 1, columns);
     // Rows a power of two apart would share cache sets: one more line each.
     staged_row = words == Words::bf16_dot ? (staged_words(words, depth) + 15) / 16 * 16 + 16 : 0;
