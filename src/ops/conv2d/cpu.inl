@@ -7,6 +7,8 @@
 #include "ops/conv2d/conv2d.h"
 #include "ops/gemm/gemm.inl"
 
+#include "ops/conv2d/pointers.inl"
+
 #include "ops/conv2d/winograd.inl"
 
 namespace easel::ops {
@@ -110,19 +112,10 @@ void stage_line(const ConvPlan& plan, const float* x, const Region& region, int6
 template <Words words>
 void conv_run(const KernelArgs& args, const ConvPlan& plan) {
   const Conv2dAttrs& attrs = plan.attrs;
-  const float* x = static_cast<const float*>(args.inputs[0]);
+  const ConvPointers pointers(args);
+  const float* x = pointers.x;
   const auto* packed = static_cast<const uint32_t*>(args.inputs[1]);
-  size_t next = 2;
-  const auto argument = [&](bool present, const ArgType*& type) {
-    type = present ? &args.call.inputs[next] : nullptr;
-    return present ? static_cast<const float*>(args.inputs[next++]) : nullptr;
-  };
-  const ArgType *bias_type, *channel_bias_type, *residual_type;
-  const float* bias = argument(attrs.bias, bias_type);
-  const float* channel_bias = argument(attrs.channel_bias, channel_bias_type);
-  const float* residual = argument(attrs.residual, residual_type);
-  float* out = static_cast<float*>(args.output);
-  const Epilogue epilogue{bias, attrs.activation, past_caches(plan.out, out)};
+  const Epilogue epilogue{pointers.bias, attrs.activation, past_caches(plan.out, pointers.out)};
   const Region whole = plan.whole();
   float* shared = reinterpret_cast<float*>(args.scratch);
   std::byte* thread_scratch = args.scratch + plan.shared_bytes();
@@ -155,12 +148,7 @@ void conv_run(const KernelArgs& args, const ConvPlan& plan) {
           rows.a[i] = plan.direct ? x + b * plan.x.strides[0] + oy * attrs.stride * plan.x.strides[1] +
                                         ox * attrs.stride * plan.x.strides[2]
                                   : copy + ((b - copied.picture) * lines + iy) * line_words + ix * plan.channels;
-          const int64_t pixel = (b * plan.out.shape[1] + oy) * plan.out.shape[2] + ox;
-          rows.out[i] = out + pixel * plan.out.shape[3];
-          rows.channel_bias[i] = channel_bias ? channel_bias + b * channel_bias_type->strides[0] : nullptr;
-          rows.residual[i] = residual ? residual + b * residual_type->strides[0] + oy * residual_type->strides[1] +
-                                            ox * residual_type->strides[2]
-                                      : nullptr;
+          pointers.set_row(rows, i, plan.out.shape, b, oy, ox);
         }
     const int64_t count = plan.panels.count();
     multiply_block<words>(rows, plan.pieces(line_words), plan.panels, packed, count * range / plan.ranges,

@@ -169,26 +169,6 @@ struct TileRows {
   const float* channel_bias[kOut * kOut];
 };
 
-struct ConvPointers {
-  const float *x, *bias = nullptr, *channel_bias = nullptr, *residual = nullptr;
-  const ArgType *channel_bias_type = nullptr, *residual_type = nullptr;
-  float* out;
-
-  explicit ConvPointers(const KernelArgs& args)
-      : x(static_cast<const float*>(args.inputs[0])), out(static_cast<float*>(args.output)) {
-    const auto& attrs = args.call.as<Conv2dAttrs>();
-    size_t next = 2;
-    const auto take = [&](const float*& pointer, const ArgType** type) {
-      pointer = static_cast<const float*>(args.inputs[next]);
-      if (type) *type = &args.call.inputs[next];
-      ++next;
-    };
-    if (attrs.bias) take(bias, nullptr);
-    if (attrs.channel_bias) take(channel_bias, &channel_bias_type);
-    if (attrs.residual) take(residual, &residual_type);
-  }
-};
-
 /// M of tiles [first, first + count) → results of one panel.
 template <int kOut>
 void transform_output(const WinogradPlan<kOut>& plan, const ConvPointers& pointers, int64_t first, int64_t count,
@@ -208,12 +188,7 @@ void transform_output(const WinogradPlan<kOut>& plan, const ConvPointers& pointe
         slots[i * kOut + j] = -1;
         if (y >= shape[1] || x >= shape[2]) continue;
         const int slot = slots[i * kOut + j] = rows.count++;
-        rows.out[slot] = pointers.out + ((b * shape[1] + y) * shape[2] + x) * shape[3];
-        rows.channel_bias[slot] =
-            pointers.channel_bias ? pointers.channel_bias + b * pointers.channel_bias_type->strides[0] : nullptr;
-        rows.residual[slot] = nullptr;
-        if (const ArgType* type = pointers.residual_type)
-          rows.residual[slot] = pointers.residual + b * type->strides[0] + y * type->strides[1] + x * type->strides[2];
+        pointers.set_row(rows, slot, shape, b, y, x);
       }
     alignas(64) float results[kPixels * kPanel];
     for (int i = 0; i < width; i += kW) {

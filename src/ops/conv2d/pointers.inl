@@ -1,0 +1,36 @@
+// What both ways of convolving take from a call: its arguments, and where one pixel of them lies.
+namespace easel::ops {
+namespace {
+
+struct ConvPointers {
+  const float *x, *bias = nullptr, *channel_bias = nullptr, *residual = nullptr;
+  const ArgType *channel_bias_type = nullptr, *residual_type = nullptr;
+  float* out;
+
+  explicit ConvPointers(const KernelArgs& args)
+      : x(static_cast<const float*>(args.inputs[0])), out(static_cast<float*>(args.output)) {
+    const auto& attrs = args.call.as<Conv2dAttrs>();
+    size_t next = 2;
+    const auto take = [&](const float*& pointer, const ArgType** type) {
+      pointer = static_cast<const float*>(args.inputs[next]);
+      if (type) *type = &args.call.inputs[next];
+      ++next;
+    };
+    if (attrs.bias) take(bias, nullptr);
+    if (attrs.channel_bias) take(channel_bias, &channel_bias_type);
+    if (attrs.residual) take(residual, &residual_type);
+  }
+
+  /// Result, residual and channel bias of pixel (y, x) of picture b, as rows of a tile want them.
+  template <typename Rows>
+  void set_row(Rows& rows, int row, const Shape& shape, int64_t b, int64_t y, int64_t x) const {
+    rows.out[row] = out + ((b * shape[1] + y) * shape[2] + x) * shape[3];
+    rows.channel_bias[row] = channel_bias ? channel_bias + b * channel_bias_type->strides[0] : nullptr;
+    rows.residual[row] = nullptr;
+    if (const ArgType* type = residual_type)
+      rows.residual[row] = residual + b * type->strides[0] + y * type->strides[1] + x * type->strides[2];
+  }
+};
+
+}  // namespace
+}  // namespace easel::ops
