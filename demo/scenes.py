@@ -715,7 +715,8 @@ def caption(scene, rng, thorough=False):
         noun = one(_OBJECT_WORDS[scene.object])
         said.add("object")
         if keep(0.90):
-            noun = one(_COLOR_WORDS.get(scene.color, (scene.color,))) + " " + noun
+            adjective, _, rest = noun.partition(" ") if noun.startswith(("big ", "round ")) else ("", "", noun)
+            noun = f"{adjective} {one(_COLOR_WORDS.get(scene.color, (scene.color,)))} {rest}".strip()
             said.add("color")
         obj = noun
         if rng.random() < 0.60:

@@ -8,14 +8,13 @@ skipped or resumed when that is already there:
     vae       the f8 autoencoder, on random crops, then on whole pictures
     latents   scale the autoencoder's latents to unit variance, encode the pool once
     unet      UNet and text encoder together, on latents and fresh captions
-
     export    write the diffusers folder in fp16
 
 The tokenizer of the model folder is made by demo/vocabulary.py; the unet stage
-makes it when it is missing.
-Everything is seeded; a stage ends after a number of steps, or with --*-minutes after a time, and its
-learning rate follows whichever of the two was asked for.  A run that was
-stopped goes on from its last checkpoint when the same command is given again.
+makes it when it is missing.  Everything is seeded.  A stage ends after a number
+of steps, or with --*-minutes after a time, and its learning rate follows
+whichever of the two was asked for.  A run that was stopped goes on from its
+last checkpoint when the same command is given again.
 
     python demo/train.py --out runs/demo --stage all
     python demo/train.py --out runs/demo --stage export --model demo/model
@@ -26,6 +25,8 @@ import json
 import math
 import multiprocessing
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -49,8 +50,9 @@ VAE_LR, VAE_LR_END = 5e-3, 3e-5
 VAE_BATCH, VAE_CROP = 8, 64
 VAE_WHOLE_FROM = 0.85        # the last part of training sees whole pictures
 VAE_WHOLE_BATCH = 3
-VAE_KL = 3e-4                # per latent number, against a loss of per-pixel means
+VAE_KL = 1e-3                # per latent number, against a loss of per-pixel means
 VAE_EDGES = 0.5              # weight of the error of the picture's gradients
+VAE_TEST_EVERY = 250
 VAE_LOGVAR = -6.0            # where the posterior's log variance starts
 
 TEXT_CONFIG = dict(
@@ -71,9 +73,9 @@ SCHEDULER_CONFIG = dict(
     timestep_spacing="linspace",
 )
 SCALING_FACTOR = 0.18215     # the usual one; the latents stage makes it fit
-UNET_LR, UNET_LR_END = 7e-4, 1e-5
+UNET_LR, UNET_LR_END = 3e-3, 3e-5
 UNET_BATCH = 32
-UNET_WARMUP = 300
+UNET_WARMUP = 100
 EMPTY_CAPTIONS = 0.10        # share of empty captions, for guidance
 MIN_SNR = 5.0                # loss weights stop growing at this signal-to-noise ratio
 
@@ -108,6 +110,18 @@ def save_atomically(state, path):
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
     os.replace(temporary, path)
+
+
+class StopRequest:
+    """Set by SIGTERM: the stage saves a checkpoint and the program ends."""
+
+    asked = False
+
+    @classmethod
+    def listen(cls):
+        def note(*_):
+            cls.asked = True
+        signal.signal(signal.SIGTERM, note)
 
 
 class Progress:
@@ -287,10 +301,13 @@ def train_vae(args):
             log(args.out, f"vae: step {progress.step} ({progress.fraction:.3f}) mse {sums[0] / LOG_EVERY:.5f} "
                           f"kl {sums[1] / LOG_EVERY:.2f} {(now - logged) / LOG_EVERY:.3f} s/step")
             logged, sums = now, np.zeros(2)
-        if time.monotonic() - saved > CHECKPOINT_SECONDS or progress.fraction >= 1.0:
+        if time.monotonic() - saved > CHECKPOINT_SECONDS or progress.fraction >= 1.0 or StopRequest.asked:
             saved = time.monotonic()
             save_atomically(dict(model=vae.state_dict(), optimizer=optimizer.state_dict(), average=average.shadow,
                                  step=progress.step, elapsed=progress.elapsed), checkpoint)
+            if StopRequest.asked:
+                sys.exit(f"stopped at step {progress.step}")
+        if progress.step % VAE_TEST_EVERY == 0 or progress.fraction >= 1.0:
             with average, torch.no_grad():
                 y = vae.decode(vae.encode(held_out).latent_dist.mode()).sample
                 save_atomically(vae.state_dict(), args.out / "vae_ema.pt")
@@ -407,7 +424,7 @@ def train_unet(args):
     tokenizer = load_tokenizer(args.model)
     unet, text_encoder = new_unet(), new_text_encoder()
     modules = torch.nn.ModuleDict(dict(unet=unet, text_encoder=text_encoder))
-    optimizer = torch.optim.AdamW(modules.parameters(), lr=UNET_LR, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = Muon(*split(modules.named_parameters(), ("conv_out", "embedding", "time_emb_proj")), lr=UNET_LR)
     average = Average(modules.parameters(), 0.999)
     progress = Progress(args.unet_steps, args.unet_minutes)
     checkpoint = args.out / "unet.pt"
@@ -458,12 +475,14 @@ def train_unet(args):
                           f"{(now - logged) / LOG_EVERY:.3f} s/step")
             logged, total = now, 0.0
         done = progress.fraction >= 1.0
-        if now - saved > CHECKPOINT_SECONDS or done:
+        if now - saved > CHECKPOINT_SECONDS or done or StopRequest.asked:
             saved = now
             save_atomically(dict(model=modules.state_dict(), optimizer=optimizer.state_dict(), average=average.shadow,
                                  step=progress.step, elapsed=progress.elapsed), checkpoint)
             with average:
                 save_atomically(modules.state_dict(), args.out / "unet_ema.pt")
+            if StopRequest.asked:
+                sys.exit(f"stopped at step {progress.step}")
         if now - sampled > SAMPLE_SECONDS or done:
             with average, torch.no_grad():
                 pictures = make_pipeline(vae, unet, text_encoder, tokenizer)(
@@ -548,6 +567,7 @@ def main():
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
+    StopRequest.listen()
     stages = dict(pool=make_pool, vae=train_vae, latents=make_latents, unet=train_unet, export=export)
     for name, stage in stages.items():
         if args.stage in ("all", name):
