@@ -17,10 +17,12 @@ class Var {
   Var(graph::Graph& graph, graph::ValueId id) : graph_(&graph), id_(id) {}
   graph::Graph& graph() const { return *graph_; }
   graph::ValueId id() const { return id_; }
-  const SymShape& shape() const { return graph_->value(id_).type.shape; }
+  /// By value: the graph's own copy moves when nodes are added.
+  SymShape shape() const { return graph_->value(id_).type.shape; }
   /// Negative axes count from the end.
-  const Dim& dim(int axis) const {
-    return axis < 0 ? shape()[shape().size() - static_cast<size_t>(-axis)] : shape()[static_cast<size_t>(axis)];
+  Dim dim(int axis) const {
+    const SymShape& sizes = graph_->value(id_).type.shape;
+    return sizes[axis < 0 ? sizes.size() - static_cast<size_t>(-axis) : static_cast<size_t>(axis)];
   }
   /// Size of the last axis; it must be a number.
   int64_t channels() const { return dim(-1).value(); }

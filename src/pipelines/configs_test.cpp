@@ -1,0 +1,71 @@
+#include "pipelines/configs.h"
+
+#include <gtest/gtest.h>
+
+#include <easel/error.h>
+
+namespace easel::pipelines {
+namespace {
+
+io::JsonObject object(const char* text) { return {nlohmann::json::parse(text), "config.json"}; }
+
+std::string error_of(const char* text) {
+  try {
+    unet_2d_condition_config(object(text));
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Configs, DefaultsAreTheClasses) {
+  const auto config = unet_2d_condition_config(object("{}"));
+  ASSERT_EQ(config.levels.size(), 4u);
+  EXPECT_EQ(config.levels[0].channels, 320);
+  EXPECT_TRUE(config.levels[0].attention_down);
+  EXPECT_FALSE(config.levels[3].attention_down);
+  EXPECT_FALSE(config.levels[3].attention_up);
+  EXPECT_EQ(config.levels[2].heads, 8);
+}
+
+TEST(Configs, OneNumberOrOnePerLevel) {
+  const auto config = unet_2d_condition_config(object(
+      R"({"block_out_channels": [32, 64], "attention_head_dim": [2, 4], "layers_per_block": 1,
+          "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+          "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"]})"));
+  EXPECT_EQ(config.levels[0].heads, 2);
+  EXPECT_EQ(config.levels[1].heads, 4);
+  EXPECT_EQ(config.mid_heads, 4);
+  EXPECT_FALSE(config.levels[0].attention_up);
+  EXPECT_TRUE(config.levels[1].attention_up);
+}
+
+TEST(Configs, MidBlockMayBeAbsent) {
+  EXPECT_FALSE(unet_2d_condition_config(object(R"({"mid_block_type": null})")).mid_block);
+  EXPECT_TRUE(unet_2d_condition_config(object("{}")).mid_block);
+}
+
+TEST(Configs, ErrorsNameFileKeyAndValue) {
+  EXPECT_NE(error_of(R"({"block_out_channels": [-320]})").find("'block_out_channels'"), std::string::npos);
+  EXPECT_NE(error_of(R"({"down_block_types": ["Weird"], "block_out_channels": [32]})").find("found 'Weird'"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"({"_class_name": "FluxTransformer2DModel"})").find("FluxTransformer2DModel"), std::string::npos);
+  EXPECT_NE(error_of(R"({"block_out_channels": [40], "norm_num_groups": 32})").find("norm_num_groups"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"({"act_fn": "relu"})").find("act_fn"), std::string::npos);
+  EXPECT_NE(error_of(R"({"encoder_hid_dim": 12})").find("encoder_hid_dim"), std::string::npos);
+}
+
+TEST(Configs, TextEncoderHeadsMustDivide) {
+  EXPECT_THROW(clip_text_config(object(R"({"hidden_size": 30, "num_attention_heads": 4})")), Error);
+  EXPECT_THROW(clip_text_config(object(R"({"architectures": ["T5EncoderModel"]})")), Error);
+}
+
+TEST(Configs, AutoencoderChecksBlockTypes) {
+  EXPECT_EQ(autoencoder_kl_config(object("{}")).downscale(), 1);
+  EXPECT_THROW(autoencoder_kl_config(object(R"({"up_block_types": ["Odd"]})")), Error);
+  EXPECT_THROW(autoencoder_kl_config(object(R"({"scaling_factor": 0})")), Error);
+}
+
+}  // namespace
+}  // namespace easel::pipelines

@@ -9,6 +9,7 @@
 #include "models/clip_text.h"
 #include "models/unet_2d_condition.h"
 #include "pipelines/text_to_image_impl.h"
+#include "sampling/config.h"
 #include "sampling/random.h"
 
 namespace easel {
@@ -92,7 +93,7 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
       files.unet.addition_embed_type != models::AddedEmbedding::none)
     fail(ErrorCode::unsupported, "{}: text-to-image with class or added embeddings is not available yet",
          printable(path));
-  sampling::make_sampler(files.scheduler, "", {});  // a scheduler that cannot run is found now, not after a minute
+  sampler_for({});  // a scheduler that cannot run is found now, not after a minute
 
   text_encoder = std::make_unique<Component>(models::clip_text_model(files.text_encoder), files.text_encoder_weights,
                                              context, chosen_dtype(options.text_encoder, context->isa), arena);
@@ -149,10 +150,16 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
       fail(ErrorCode::invalid_argument, "--initial-latents: expected latents of shape {} in f32, found {} in {}",
            expected.str(), r.initial_latents->shape().str(), to_string(r.initial_latents->dtype()));
   }
-  sampling::SamplerOptions sampler_options{r.steps, r.eta, std::nullopt};
-  if (!r.scheduler.empty()) sampler_options.sigma_schedule = r.scheduler;
-  sampling::make_sampler(files.scheduler, r.sampler, sampler_options);  // throws for bad names and combinations
+  sampler_for(r);  // throws for bad names and combinations
   return job;
+}
+
+std::unique_ptr<sampling::Sampler> TextToImagePipeline::Impl::sampler_for(const TextToImageRequest& request) const {
+  sampling::SamplerOptions sampler_options{request.steps, request.eta, std::nullopt};
+  if (!request.scheduler.empty()) sampler_options.sigma_schedule = request.scheduler;
+  const bool own_class = request.sampler.empty();
+  return sampling::make_sampler(sampling::stable_diffusion_config(files.scheduler, own_class), request.sampler,
+                                sampler_options);
 }
 
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, int pictures) const {
@@ -298,9 +305,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(const Job& job,
   }
 
   GeneratorNoise noise(request.seed);
-  sampling::SamplerOptions sampler_options{request.steps, request.eta, std::nullopt};
-  if (!request.scheduler.empty()) sampler_options.sigma_schedule = request.scheduler;
-  const auto sampler = sampling::make_sampler(files.scheduler, request.sampler, sampler_options);
+  const auto sampler = sampler_for(request);
   const Tensor latents = initial_latents(job, noise);
   const auto sample = latents.span<float>();
   for (float& value : sample) value *= static_cast<float>(sampler->init_noise_sigma());

@@ -28,6 +28,8 @@ struct TextToImagePipeline::Impl {
   /// Throws out_of_memory before anything is planned or packed.
   void check_memory(const Job& job);
 
+  std::unique_ptr<sampling::Sampler> sampler_for(const TextToImageRequest& request) const;
+
   TextToImageResult generate(const Job& job, const std::function<void(const StepProgress&)>& progress,
                              const TraceSink& trace);
   void encode(const std::vector<std::string>& prompts);

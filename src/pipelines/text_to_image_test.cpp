@@ -1,0 +1,142 @@
+// The pipeline as an object; whole pictures against the goldens are in tests/e2e.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include <easel/error.h>
+#include <easel/pipeline.h>
+
+namespace easel {
+namespace {
+
+const std::string kModel = EASEL_SOURCE_DIR "/tests/goldens/sd15/a";
+
+LoadOptions options(int threads = 1) {
+  LoadOptions out;
+  out.unet = out.vae = out.text_encoder = Precision::fp32;
+  out.threads = threads;
+  return out;
+}
+
+TextToImageRequest request() {
+  TextToImageRequest out;
+  out.prompt = "a red balloon";
+  out.steps = 3;
+  out.seed = 5;
+  out.width = 56;
+  out.height = 40;
+  return out;
+}
+
+bool equal(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0;
+}
+
+TEST(TextToImage, ThreadsBatchesAndHistoryChangeNoBit) {
+  auto pipeline = TextToImagePipeline::load(kModel, options());
+  TextToImageRequest three = request();
+  three.num_images_per_prompt = 3;
+  three.sampler = "euler_ancestral";
+  const Tensor expected = pipeline.generate(three).latents;
+  three.batch_size = 2;
+  EXPECT_TRUE(equal(pipeline.generate(three).latents, expected)) << "batches of 2";
+  three.batch_size = 1;
+  EXPECT_TRUE(equal(pipeline.generate(three).latents, expected)) << "batches of 1";
+  pipeline.generate(request());
+  EXPECT_TRUE(equal(pipeline.generate(three).latents, expected)) << "after another request";
+  LoadOptions other = options(3);
+  other.keep_text_encoder = false;
+  auto second = TextToImagePipeline::load(kModel, other);
+  EXPECT_TRUE(equal(second.generate(three).latents, expected)) << "three threads";
+}
+
+TEST(TextToImage, ReportsTimesOfEveryStepAndBatch) {
+  auto pipeline = TextToImagePipeline::load(kModel, options());
+  TextToImageRequest r = request();
+  r.num_images_per_prompt = 3;
+  r.batch_size = 2;
+  int calls = 0;
+  const auto result = pipeline.generate(r, [&](const StepProgress& progress) { EXPECT_EQ(progress.done, ++calls); });
+  EXPECT_EQ(result.pictures.size(), 3u);
+  EXPECT_EQ(result.seconds.decode.size(), 2u);
+  EXPECT_EQ(static_cast<int>(result.seconds.steps.size()), calls);
+  EXPECT_EQ(result.pictures[2].index, 2);
+  EXPECT_EQ(result.pictures[2].rgb.size(), 3u * 56 * 40);
+}
+
+TEST(TextToImage, GuidanceOffRunsNoNegativeBranch) {
+  auto pipeline = TextToImagePipeline::load(kModel, options());
+  TextToImageRequest r = request();
+  r.guidance_scale = 1;
+  std::vector<std::string> traced;
+  pipeline.generate(r, {}, [&](const std::string& name, const Tensor&) { traced.push_back(name); });
+  EXPECT_EQ(std::count(traced.begin(), traced.end(), "negative_prompt_embeds"), 0);
+  EXPECT_EQ(traced.front(), "prompt_embeds");
+  EXPECT_EQ(traced.back(), "decoded");
+}
+
+TEST(TextToImage, RefusesBadRequestsBeforeAnyWork) {
+  const auto pipeline = TextToImagePipeline::load(kModel, options());
+  const auto refused = [&](auto change) {
+    TextToImageRequest r = request();
+    change(r);
+    try {
+      pipeline.validate(r);
+    } catch (const Error& error) {
+      return error.code() == ErrorCode::invalid_argument;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refused([](auto& r) { r.width = 57; }));
+  EXPECT_TRUE(refused([](auto& r) { r.height = -8; }));
+  EXPECT_TRUE(refused([](auto& r) { r.steps = 0; }));
+  EXPECT_TRUE(refused([](auto& r) { r.guidance_scale = std::nan(""); }));
+  EXPECT_TRUE(refused([](auto& r) { r.guidance_scale = std::numeric_limits<double>::infinity(); }));
+  EXPECT_TRUE(refused([](auto& r) { r.sampler = "eular"; }));
+  EXPECT_TRUE(refused([](auto& r) { r.prompt = "\xff"; }));
+  EXPECT_TRUE(refused([](auto& r) { r.num_images_per_prompt = 0; }));
+  EXPECT_TRUE(refused([](auto& r) { r.initial_latents = Tensor::zeros(DType::f32, {1, 4, 8, 8}); }));
+}
+
+TEST(TextToImage, RefusesPicturesThatNoMemoryHolds) {
+  auto pipeline = TextToImagePipeline::load(kModel, options());
+  TextToImageRequest r = request();
+  r.width = r.height = 1 << 20;
+  try {
+    pipeline.generate(r);
+    FAIL() << "expected an error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+  }
+}
+
+TEST(TextToImage, CancelEndsTheRun) {
+  LoadOptions o = options();
+  auto pipeline = TextToImagePipeline::load(kModel, o);
+  TextToImageRequest r = request();
+  r.steps = 50;
+  int done = 0;
+  try {
+    pipeline.generate(r, [&](const StepProgress& progress) {
+      done = progress.done;
+      if (done == 2) o.cancel.cancel();
+    });
+    FAIL() << "expected an error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::cancelled);
+  }
+  EXPECT_EQ(done, 2);
+}
+
+TEST(TextToImage, DescribesThePlan) {
+  const auto pipeline = TextToImagePipeline::load(kModel, options());
+  const std::string text = pipeline.describe(request(), true);
+  for (const char* expected : {"UNet2DConditionModel", "peak memory", "entry request", "conv2d"})
+    EXPECT_NE(text.find(expected), std::string::npos) << expected;
+  EXPECT_NE(pipeline.describe_json(request()).find("peak_memory_bytes"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace easel
