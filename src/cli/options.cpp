@@ -23,7 +23,7 @@ Makes pictures from a prompt and prints their paths.
   --model-dir DIR               where names are looked up first, then $EASEL_MODELS (a:b:c)
                                 and ~/.local/share/easel/models
   --tokenizer DIR               vocab.json and merges.txt, for single files that hold none
-  --dtype TYPE                  fp32, bf16 or fp16 for all parts; default: bf16 if the CPU has it, else fp32
+  --dtype TYPE                  fp32, bf16 or fp16; default: bf16 where the processor has it
   --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    for one part
   --device cpu  --threads N     default: one thread per physical core
 

@@ -1,12 +1,11 @@
 """What is wrong with what a person gives: one line that says so, the right status, nothing left behind."""
 import json
-import os
-import pathlib
 import resource
 import struct
+import subprocess
 import unittest
 
-from harness import GOLDENS, MODEL, TINY, Case, edit_safetensors, run, write_raw_safetensors, write_safetensors
+from harness import EASEL, MODEL, TINY, Case, edit_safetensors, run, write_safetensors
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -107,8 +106,6 @@ class Output(Case):
 
     def test_standard_output_full(self):
         with open("/dev/full", "w") as full:
-            import subprocess
-            from harness import EASEL
             done = subprocess.run([EASEL, "generate", "a boat", *map(str, TINY), "--seed", "1", "--out-dir", self.out],
                                   stdout=full, stderr=subprocess.PIPE, text=True)
         self.assertEqual(done.returncode, 1, done.stderr)

@@ -64,7 +64,7 @@ class Goldens(Case):
                     self.assertLessEqual(error, bound, f"{case['name']}: {name}")
 
     def test_a_broken_weight_is_seen(self):
-        """The comparison can fail: one weight matrix of each part a little off breaks that part's bound."""
+        """The comparison can fail: one weight matrix of each part 2% off breaks that part's bound."""
         case = next(c for c in INDEX["cases"] if c["name"] == "pndm")
         for part, file, weight, breaks in (
                 ("text_encoder", "model.safetensors", "layers.1.mlp.fc2.weight", "prompt_embeds"),
@@ -78,7 +78,7 @@ class Goldens(Case):
                     begin, end = header[name]["data_offsets"]
                     count = (end - begin) // 4
                     values = struct.unpack(f"<{count}f", data[begin:end])
-                    data[begin:end] = struct.pack(f"<{count}f", *(v * 1.003 for v in values))
+                    data[begin:end] = struct.pack(f"<{count}f", *(v * 1.02 for v in values))
                     return header, data
 
                 edit_safetensors(model / part / file, scale)
