@@ -24,26 +24,26 @@ struct LoadOptions {
   Precision unet = Precision::automatic;
   Precision vae = Precision::automatic;
   Precision text_encoder = Precision::automatic;
-  int threads = 0;         ///< 0: one per physical core
-  std::string tokenizer;   ///< folder with vocab.json and merges.txt; empty: the model's own
+  int threads = 0;                ///< 0: one per physical core
+  std::string tokenizer;          ///< folder with vocab.json and merges.txt; empty: the model's own
   bool keep_text_encoder = true;  ///< false: its memory is given back once the prompts of a call are encoded
   std::function<void(const std::string&)> warn;  ///< one line per warning; empty: standard error
-  CancelToken cancel;      ///< stops loading and running
+  CancelToken cancel;                            ///< stops loading and running
 };
 
 /// One prompt's worth of pictures. Results depend on these fields alone, never on time, threads or earlier calls.
 struct TextToImageRequest {
-  std::string prompt;                ///< UTF-8, literal; longer than the encoder's input is cut with a warning
+  std::string prompt;  ///< UTF-8, literal; longer than the encoder's input is cut with a warning
   std::string negative_prompt;
   int steps = 20;
-  double guidance_scale = 7.5;       ///< ≤ 1 runs no negative branch
-  std::string sampler;               ///< empty: the model's own scheduler
-  std::string scheduler;             ///< sigma spacing: karras, exponential, …; empty: the model's own
-  double eta = 0;                    ///< DDIM only
+  double guidance_scale = 7.5;  ///< ≤ 1 runs no negative branch
+  std::string sampler;          ///< empty: the model's own scheduler
+  std::string scheduler;        ///< sigma spacing: karras, exponential, …; empty: the model's own
+  double eta = 0;               ///< DDIM only
   uint64_t seed = 0;
-  int64_t width = 0, height = 0;     ///< pixels, multiples of the VAE's factor (8); 0: the model's own size
+  int64_t width = 0, height = 0;  ///< pixels, multiples of the VAE's factor (8); 0: the model's own size
   int num_images_per_prompt = 1;
-  int batch_size = 0;                ///< pictures run together; 0: all of a prompt; never changes a picture
+  int batch_size = 0;                     ///< pictures run together; 0: all of a prompt; never changes a picture
   std::optional<Tensor> initial_latents;  ///< [N, C, h, w] f32 unit-variance noise instead of the seed's
 };
 
@@ -51,12 +51,12 @@ struct Picture {
   int64_t width = 0, height = 0;
   std::vector<uint8_t> rgb;  ///< height × width × 3
   uint64_t seed = 0;
-  int index = 0;             ///< within its prompt
+  int index = 0;  ///< within its prompt
 };
 
 struct StepProgress {
-  int done = 0, total = 0;   ///< denoiser runs of this request
-  double seconds = 0;        ///< of the last one
+  int done = 0, total = 0;  ///< denoiser runs of this request
+  double seconds = 0;       ///< of the last one
 };
 
 /// Seconds spent, as `--json` reports them.

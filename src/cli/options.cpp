@@ -17,9 +17,9 @@ Makes pictures from a prompt and prints their paths.
   PROMPT, --prompt TEXT         what to draw; plain UTF-8, taken literally
   --negative-prompt TEXT        what to keep out of the picture
   --prompt-file FILE            one prompt per line instead; blank lines and # comments are skipped
-  --from-image PNG              make the picture again that easel wrote there; other options override
+  --from-image PNG              make that picture again, from what its file says; options override
 
-  --model DIR|FILE|NAME         diffusers folder, .safetensors file, or a name; default: the demo model
+  --model DIR|FILE|NAME         diffusers folder, .safetensors file or name; default: the demo model
   --model-dir DIR               where names are looked up first, then $EASEL_MODELS (a:b:c)
                                 and ~/.local/share/easel/models
   --tokenizer DIR               vocab.json and merges.txt, for single files that hold none
@@ -28,14 +28,14 @@ Makes pictures from a prompt and prints their paths.
   --device cpu  --threads N     default: one thread per physical core
 
   --steps N                     denoising steps (20)
-  --sampler NAME                ddpm, ddim, pndm, dpm_solver++, euler, euler_ancestral; default: the model's
+  --sampler NAME                ddpm, ddim, pndm, dpm_solver++, euler, euler_ancestral, …
   --scheduler NAME              spacing: karras, exponential, beta, linspace, leading, trailing
   --eta X                       noise of ddim, 0 to 1 (0)
-  --guidance-scale X            how strictly to follow the prompt (7.5); 1 or less: no negative prompt
+  --guidance-scale X            how strictly to follow the prompt (7.5); up to 1: without negative
   --seed N                      default: random, and printed
   --width N, --height N         pixels, multiples of 8; default: the model's size
   --num-images-per-prompt N     (1)
-  --batch-size N                pictures computed together (all of a prompt); never changes a picture
+  --batch-size N                pictures computed together (all of a prompt); changes no picture
   --initial-latents FILE        safetensors with the noise to start from, as `latents`
 
   --out-dir DIR                 for img_000_steps20.png and so on (outputs); nothing is overwritten
