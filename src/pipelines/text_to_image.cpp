@@ -9,7 +9,6 @@
 #include "models/clip_text.h"
 #include "models/unet_2d_condition.h"
 #include "pipelines/text_to_image_impl.h"
-#include "sampling/config.h"
 #include "sampling/random.h"
 
 namespace easel {
@@ -157,9 +156,7 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
 std::unique_ptr<sampling::Sampler> TextToImagePipeline::Impl::sampler_for(const TextToImageRequest& request) const {
   sampling::SamplerOptions sampler_options{request.steps, request.eta, std::nullopt};
   if (!request.scheduler.empty()) sampler_options.sigma_schedule = request.scheduler;
-  const bool own_class = request.sampler.empty();
-  return sampling::make_sampler(sampling::stable_diffusion_config(files.scheduler, own_class), request.sampler,
-                                sampler_options);
+  return sampling::make_sampler(files.scheduler, request.sampler, sampler_options);
 }
 
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, int pictures) const {

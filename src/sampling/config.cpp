@@ -32,27 +32,6 @@ std::string list_of(std::initializer_list<const char*> names) {
 
 }  // namespace
 
-json stable_diffusion_config(json config, bool own_class) {
-  const auto has = [&](const char* field) {
-    if (!config.is_object() || !config.contains(field)) return false;
-    const auto defaults = config.find("_use_default_values");
-    if (defaults == config.end() || !defaults->is_array()) return true;
-    return std::find(defaults->begin(), defaults->end(), json(field)) == defaults->end();
-  };
-  const auto force = [&](const char* field, json value) {
-    if (!config.is_object() || (!own_class && !has(field))) return;
-    // A value that is no number or truth value stays, to be reported by its reader.
-    if (has(field) && config[field].type() != value.type() && !config[field].is_number()) return;
-    config[field] = std::move(value);
-    const auto defaults = config.find("_use_default_values");
-    if (defaults != config.end() && defaults->is_array())
-      defaults->erase(std::remove(defaults->begin(), defaults->end(), json(field)), defaults->end());
-  };
-  force("steps_offset", 1);
-  force("clip_sample", false);
-  return config;
-}
-
 SchedulerConfig::SchedulerConfig(json value) : json_(std::move(value)) {
   if (!json_.is_object()) fail(ErrorCode::io, "scheduler_config.json: expected a JSON object, found {}", shown(json_));
   const auto defaults = json_.find("_use_default_values");

@@ -10,11 +10,6 @@
 
 namespace easel::sampling {
 
-/// What diffusers' StableDiffusionPipeline changes in the scheduler configuration it is given: steps_offset becomes 1
-/// and clip_sample false. With own_class (no other sampler asked for) that also holds where the class' defaults would
-/// apply; otherwise only for the fields that the file spells out, as X.from_config(pipe.scheduler.config) does.
-nlohmann::json stable_diffusion_config(nlohmann::json config, bool own_class);
-
 /// The fields of a configuration, with defaults. Fields named in _use_default_values count as left out.
 /// Every reader throws io "scheduler_config.json: FIELD: expected …, found …", unsupported for unknown choices.
 class SchedulerConfig {

@@ -250,19 +250,5 @@ TEST(SchedulerConfig, InfinityWhereItMakesSense) {
   EXPECT_HAS(failure_of({{"num_train_timesteps", infinity}}, "ddim").message, "found inf");
 }
 
-TEST(SchedulerConfig, StableDiffusionPipelineChanges) {
-  const json config = {{"_class_name", "DDIMScheduler"}, {"clip_sample", true}, {"steps_offset", 0}};
-  EXPECT_EQ(stable_diffusion_config(config, true)["steps_offset"], 1);
-  EXPECT_EQ(stable_diffusion_config(config, false)["clip_sample"], false);
-  EXPECT_EQ(stable_diffusion_config({{"a", 1}}, true)["steps_offset"], 1);
-  EXPECT_FALSE(stable_diffusion_config({{"a", 1}}, false).contains("steps_offset"));
-  const json defaults = {{"steps_offset", 0}, {"_use_default_values", {"steps_offset"}}};
-  EXPECT_EQ(stable_diffusion_config(defaults, false)["steps_offset"], 0);
-  EXPECT_TRUE(stable_diffusion_config(defaults, true)["_use_default_values"].empty());
-  // What is wrong stays wrong, for its reader to say.
-  EXPECT_EQ(stable_diffusion_config({{"steps_offset", "x"}}, true)["steps_offset"], "x");
-  EXPECT_TRUE(stable_diffusion_config(json::array(), true).is_array());
-}
-
 }  // namespace
 }  // namespace easel::sampling
