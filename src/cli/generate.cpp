@@ -60,8 +60,6 @@ class Generation {
     Job job = plan_job(options_, [this](const std::string& message) { warn(message); });
     OutputFolder folder(options_.out_dir.value_or("outputs"));
     if (options_.trace) check_writable("--trace", *options_.trace);
-    if (job.random_seed && !options_.quiet)
-      std::fprintf(stderr, "easel: seed %llu\n", static_cast<unsigned long long>(job.requests.front().seed));
     job.load.cancel = cancel_;
     job.load.warn = [this](const std::string& message) { warn(message); };
 
@@ -69,6 +67,10 @@ class Generation {
     TextToImagePipeline pipeline = TextToImagePipeline::load(job.model.path, job.load);
     for (const TextToImageRequest& request : job.requests) pipeline.validate(request);
     folder.create();
+    if (job.random_seed && !options_.quiet) {
+      bar_.clear();
+      std::fprintf(stderr, "easel: seed %llu\n", static_cast<unsigned long long>(job.requests.front().seed));
+    }
     seconds_.load = pipeline.info().load_seconds;
     bar_.phase("encoding the prompt");
     if (job.requests.size() > 1) {
