@@ -21,7 +21,8 @@ Lists what there is to run on: processor, instruction set, threads and memory.
 
   --json    one JSON object on standard output
 
-The environment variable EASEL_MAX_ISA (baseline, avx2, avx512, avx512_bf16) lowers the instruction set in use.
+The environment variable EASEL_MAX_ISA (baseline, avx2, avx512 or avx512_bf16) lowers the
+instruction set in use.
 )";
 
 }  // namespace
