@@ -26,7 +26,7 @@ configurations, the scheduler and the tokenizer are used, and weights need not b
 
   --seed N          the same seed gives the same weights in both layouts (0)
   --dtype TYPE      fp32, fp16 or bf16 (fp32)
-  --single-file     the original one-file layout: OUT_DIR/model.safetensors, with the tokenizer beside it
+  --single-file     the original one-file layout, OUT_DIR/model.safetensors, with the tokenizer
 )";
 
 using Shapes = std::map<std::string, Shape>;
