@@ -21,8 +21,8 @@ namespace {
 
 constexpr const char* kHelp =
     R"(Usage: easel make-random CONFIG_DIR OUT_DIR [options]
-Writes a model with random weights into the new folder OUT_DIR. CONFIG_DIR is a diffusers folder; of it, the
-configurations, the scheduler and the tokenizer are used, and weights need not be there.
+Writes a model with random weights into the new folder OUT_DIR. Of the diffusers folder
+CONFIG_DIR, the configurations, the scheduler and the tokenizer are used; weights need not be there.
 
   --seed N          the same seed gives the same weights in both layouts (0)
   --dtype TYPE      fp32, fp16 or bf16 (fp32)
