@@ -24,8 +24,10 @@ TEST(Spelling, NearNames) {
 }
 
 TEST(Options, TheHelpListsEveryOption) {
-  for (const std::string& name : GenerateOptions::names())
+  for (const std::string& name : GenerateOptions::names()) {
+    if (name == "--help") continue;
     EXPECT_NE(std::string(kGenerateHelp).find(name), std::string::npos) << name;
+  }
 }
 
 TEST(Options, ValuesMayLookLikeOptions) {
