@@ -52,12 +52,17 @@ class Golden {
     session.run();
     for (const auto& [slot, name] : outputs_) {
       const Tensor expected = file_.tensor("out." + name).clone();
-      const double bound = std::max(10 * jitter(name), 1e-6);
-      EXPECT_LT(relative_l2(channels_restored(session.tensor(slot), expected.shape()), expected), bound) << name;
+      Tensor found = channels_restored(session.tensor(slot), expected.shape());
+      if (expected.dim(0) < found.dim(0)) found = found.rows(0, expected.dim(0));  // only the first rows are kept
+      EXPECT_LT(relative_l2(found, expected), bound(name)) << name;
     }
   }
 
  private:
+  // Sinusoids have no weights to jitter: there an angle of up to 999 moves by an ulp where exp() differs by one.
+  double bound(const std::string& output) const {
+    return entry_["kind"] == "get_timestep_embedding" ? 5e-6 : std::max(10 * jitter(output), 1e-6);
+  }
   double jitter(const std::string& output) const {
     const json& jitter = entry_["jitter"];
     return jitter.is_number() ? jitter.get<double>() : jitter.value(output, 0.0);
@@ -211,8 +216,8 @@ class Golden {
       std::copy_n(moments.data<float>() + 2 * b * half, half, found_mean.data<float>() + b * half);
       std::copy_n(moments.data<float>() + (2 * b + 1) * half, half, found_logvar.data<float>() + b * half);
     }
-    EXPECT_LT(relative_l2(found_mean, mean), std::max(10 * jitter("mean"), 1e-6));
-    EXPECT_LT(relative_l2(found_logvar, logvar), std::max(10 * jitter("logvar"), 1e-6));
+    EXPECT_LT(relative_l2(found_mean, mean), bound("mean"));
+    EXPECT_LT(relative_l2(found_logvar, logvar), bound("logvar"));
   }
 
   void build_time_embedding(const Scope& s) {
