@@ -112,6 +112,31 @@ TEST(Metadata, WhatIsWrongIsNamed) {
   EXPECT_NO_THROW(from_a1111("Negative prompt: a\nSteps: 20, Sampler: \"", "x.png"));
 }
 
+// Texts come from strangers' pictures: whatever they hold, they are read or refused.
+TEST(Metadata, BrokenTextsNeverDoMore) {
+  const io::PngText good = to_png_text(example());
+  uint64_t state = 1;
+  const auto random = [&](size_t below) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return static_cast<size_t>((state >> 33) % below);
+  };
+  static constexpr char kAlphabet[] = "\n\"\\,:{}x9-.e \xff";  // and the zero at its end
+  for (int i = 0; i < 20000; ++i) {
+    std::pair<std::string, std::string> text = good[random(2)];
+    for (size_t edits = 1 + random(4); edits > 0; --edits) {
+      const size_t at = random(text.second.size() + 1);
+      if (random(2)) text.second.insert(at, 1, kAlphabet[random(sizeof kAlphabet)]);
+      if (random(2)) text.second.erase(at, 1 + random(6));
+      if (random(8) == 0) text.second.resize(at);
+    }
+    try {
+      from_png_text({text}, "x.png");
+    } catch (const Error& error) {
+      EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
+    }
+  }
+}
+
 TEST(OutputFiles, TheIndexGoesOn) {
   const io::TestFolder folder;
   const std::string path = folder.path();
