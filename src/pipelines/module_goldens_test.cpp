@@ -53,7 +53,7 @@ class Golden {
     for (const auto& [slot, name] : outputs_) {
       const Tensor expected = file_.tensor("out." + name).clone();
       Tensor found = channels_restored(session.tensor(slot), expected.shape());
-      if (expected.dim(0) < found.dim(0)) found = found.rows(0, expected.dim(0));  // only the first rows are kept
+      if (expected.dim(0) < found.dim(0)) found = every_other_row(found);  // the text encoders keep rows 0 and 2
       EXPECT_LT(relative_l2(found, expected), bound(name)) << name;
     }
   }
@@ -85,6 +85,15 @@ class Golden {
   }
   static Tensor channels_restored(const Tensor& x, const Shape& expected) {
     return x.rank() == 4 && !(x.shape() == expected) ? moved(x, false) : x.clone();
+  }
+
+  static Tensor every_other_row(const Tensor& x) {
+    Shape shape = x.shape();
+    shape[0] = (shape[0] + 1) / 2;
+    const Tensor out = Tensor::empty(DType::f32, shape);
+    for (int64_t i = 0; i < shape[0]; ++i)
+      std::copy_n(x.rows(2 * i, 2 * i + 1).data<float>(), x.numel() / x.dim(0), out.rows(i, i + 1).data<float>());
+    return out;
   }
 
   Var input(const char* name, Tensor values) {
