@@ -47,8 +47,8 @@ Precision parse_precision(const std::string& name) {
   if (name == "fp32") return Precision::fp32;
   if (name == "bf16") return Precision::bf16;
   if (name == "fp16") return Precision::fp16;
-  if (name == "int8") fail(ErrorCode::unsupported, "dtype: int8 is not available yet; expected fp32, bf16 or fp16");
-  fail(ErrorCode::invalid_argument, "dtype: expected fp32, bf16 or fp16, found '{}'", printable(name));
+  if (name == "int8") fail(ErrorCode::unsupported, "int8 is not available yet; expected fp32, bf16 or fp16");
+  fail(ErrorCode::invalid_argument, "expected fp32, bf16 or fp16, found '{}'", printable(name));
 }
 
 std::string to_string(Precision precision) {
