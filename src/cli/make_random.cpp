@@ -145,13 +145,13 @@ std::vector<Component> read_components(const fs::path& from) {
   const models::UNet2DConditionConfig unet = pipelines::unet_2d_condition_config(config("unet"));
   const models::AutoencoderKLConfig vae = pipelines::autoencoder_kl_config(config("vae"));
   const models::ClipTextConfig text = pipelines::clip_text_config(config("text_encoder"));
-  return {
-      {"unet", "diffusion_pytorch_model.safetensors", weights_of({models::unet_2d_condition(unet)}),
-       pipelines::ldm_unet_names(unet)},
-      {"vae", "diffusion_pytorch_model.safetensors",
-       weights_of({models::autoencoder_kl_encoder(vae), models::autoencoder_kl_decoder(vae)}),
-       pipelines::ldm_vae_names(vae)},
-      {"text_encoder", "model.safetensors", weights_of({models::clip_text_model(text)}), pipelines::ldm_text_names()}};
+  return {{"unet", "diffusion_pytorch_model.safetensors", weights_of({models::unet_2d_condition(unet)}),
+           pipelines::ldm_unet_names(unet)},
+          {"vae", "diffusion_pytorch_model.safetensors",
+           weights_of({models::autoencoder_kl_encoder(vae), models::autoencoder_kl_decoder(vae)}),
+           pipelines::ldm_vae_names(vae)},
+          {"text_encoder", "model.safetensors",
+           weights_of({models::clip_text_model(text, text.max_position_embeddings)}), pipelines::ldm_text_names()}};
 }
 
 }  // namespace

@@ -30,15 +30,16 @@ Var encoder_layer(const Scope& s, Var x, const ClipTextConfig& config) {
 
 }  // namespace
 
-graph::Graph clip_text_model(const ClipTextConfig& config) {
+graph::Graph clip_text_model(const ClipTextConfig& config, int64_t tokens) {
   graph::Graph graph("text_encoder");
   const Scope model(graph);
-  const Var ids(graph, graph.input("input_ids", {DType::i32, {Dim::symbol("batch"), config.max_position_embeddings}},
-                                   graph::Rate::request));
+  const Var ids(graph, graph.input("input_ids", {DType::i32, {Dim::symbol("batch"), tokens}}, graph::Rate::request));
 
   const Scope embeddings = model / "embeddings";
   Var x = embedding(embeddings / "token_embedding", ids, config.vocab_size, config.hidden_size);  // [B, S, width]
-  x = x + (embeddings / "position_embedding").weight("weight", {config.max_position_embeddings, config.hidden_size});
+  const Var positions =
+      (embeddings / "position_embedding").weight("weight", {config.max_position_embeddings, config.hidden_size});
+  x = x + slice(positions, 0, 0, tokens);
 
   const Scope layers = model / "encoder" / "layers";
   for (int i = 0; i < config.num_hidden_layers; ++i) x = encoder_layer(layers / static_cast<size_t>(i), x, config);

@@ -1,5 +1,6 @@
 #include "pipelines/configs.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/fail.h"
@@ -120,7 +121,14 @@ UNet2DConditionConfig unet_2d_condition_config(const JsonObject& json) {
   UNet2DConditionConfig config;
   config.in_channels = json.integer_or("in_channels", 4, 1, kMaxChannels);
   config.out_channels = json.integer_or("out_channels", 4, 1, kMaxChannels);
-  config.cross_attention_dim = json.integer_or("cross_attention_dim", 1280, 1, kMaxChannels);
+  if (json.has("cross_attention_dim")) {
+    const std::vector<int64_t> dims = json.integer_or_integers("cross_attention_dim", 1, kMaxChannels);
+    if (dims.empty() || std::count(dims.begin(), dims.end(), dims[0]) != static_cast<ptrdiff_t>(dims.size()))
+      json.fail_key("cross_attention_dim", "one number, or equal ones");
+    config.cross_attention_dim = dims[0];
+  } else {
+    config.cross_attention_dim = 1280;
+  }
   const std::vector<int64_t> channels = json.integers_or("block_out_channels", {320, 640, 1280, 1280}, 1, kMaxChannels);
   const size_t levels = channels.size();
   if (levels == 0 || levels > 16) json.fail_key("block_out_channels", "1 to 16 channel counts");

@@ -87,8 +87,12 @@ ModelFiles read_diffusers_folder(const std::string& path) {
 
   const io::JsonObject unet_json = io::JsonObject::from_file(unet / "config.json");
   files.unet = unet_2d_condition_config(unet_json);
-  files.sample_size = 64;
-  if (unet_json.is_number("sample_size")) files.sample_size = unet_json.integer("sample_size", 1, 1 << 16);
+  if (unet_json.has("sample_size")) {  // one number, or height and width
+    const std::vector<int64_t> size = unet_json.integer_or_integers("sample_size", 1, 1 << 16);
+    if (size.empty() || size.size() > 2) unet_json.fail_key("sample_size", "one number or two");
+    files.sample_height = size.front();
+    files.sample_width = size.back();
+  }
   files.vae = autoencoder_kl_config(io::JsonObject::from_file(vae / "config.json"));
   files.text_encoder = clip_text_config(io::JsonObject::from_file(text / "config.json"));
   files.scheduler = io::JsonObject::from_file(scheduler / "scheduler_config.json").json();

@@ -64,7 +64,7 @@ TEST(LdmNames, CoverTheRealAutoencoder) {
 TEST(LdmNames, CoverTheRealTextEncoder) {
   const auto rows = table().at("text_encoder");
   std::set<std::string> used;
-  expect_names(models::clip_text_model({}), ldm_text_names(), rows, used);
+  expect_names(models::clip_text_model({}, 77), ldm_text_names(), rows, used);
   // position_ids is a table of numbers, no weight.
   EXPECT_GE(used.size() + 1, rows.size());
 }

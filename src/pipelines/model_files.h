@@ -42,7 +42,7 @@ struct ModelFiles {
   std::shared_ptr<const FileWeights> unet_weights, vae_weights, text_encoder_weights;
   nlohmann::json scheduler;  ///< scheduler_config.json
   std::string tokenizer_folder;
-  int64_t sample_size = 64;  ///< latents along one axis of the model's own picture size
+  int64_t sample_height = 64, sample_width = 64;  ///< the model's own picture size, in latents
 };
 
 /// A diffusers folder. Throws io for missing or malformed parts, unsupported for another pipeline or component class.

@@ -141,7 +141,7 @@ class Golden {
     const std::string kind = entry_["kind"];
     const Scope s = scope();
     if (kind == "CLIPTextModel") {
-      whole(models::clip_text_model(text_), {{"input_ids", "input_ids"}}, "last_hidden_state", "last_hidden_state");
+      whole(models::clip_text_model(text_, 77), {{"input_ids", "input_ids"}}, "last_hidden_state", "last_hidden_state");
     } else if (kind == "UNet2DConditionModel") {
       whole(models::unet_2d_condition(unet_), {}, "noise_pred", "sample");
     } else if (kind == "AutoencoderKL.decode") {

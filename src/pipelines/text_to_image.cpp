@@ -78,9 +78,6 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
       }()) {
   const auto start = Clock::now();
   context->cancel = options.cancel;
-  if (tokenizer.vocab_size() > files.text_encoder.vocab_size)
-    fail(ErrorCode::shape_mismatch, "{}: expected a tokenizer of at most {} tokens (vocab_size), found {}",
-         printable(path), files.text_encoder.vocab_size, tokenizer.vocab_size());
   if (files.unet.cross_attention_dim != files.text_encoder.hidden_size)
     fail(ErrorCode::shape_mismatch,
          "{}: the UNet's cross_attention_dim is {} and the text encoder's hidden_size is {}; expected equal sizes",
@@ -92,10 +89,10 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
       files.unet.addition_embed_type != models::AddedEmbedding::none)
     fail(ErrorCode::unsupported, "{}: text-to-image with class or added embeddings is not available yet",
          printable(path));
-  sampler_for({});  // a scheduler that cannot run is found now, not after a minute
 
-  text_encoder = std::make_unique<Component>(models::clip_text_model(files.text_encoder), files.text_encoder_weights,
-                                             context, chosen_dtype(options.text_encoder, context->isa), arena);
+  text_encoder = std::make_unique<Component>(models::clip_text_model(files.text_encoder, prompt_tokens()),
+                                             files.text_encoder_weights, context,
+                                             chosen_dtype(options.text_encoder, context->isa), arena);
   unet = std::make_unique<Component>(models::unet_2d_condition(files.unet), files.unet_weights, context,
                                      chosen_dtype(options.unet, context->isa), arena);
   vae_decoder = std::make_unique<Component>(models::autoencoder_kl_decoder(files.vae), files.vae_weights, context,
@@ -104,7 +101,8 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
   info.path = path;
   info.family = files.family;
   info.scheduler_class = files.scheduler.value("_class_name", "");
-  info.default_width = info.default_height = files.sample_size * files.vae.downscale();
+  info.default_width = files.sample_width * files.vae.downscale();
+  info.default_height = files.sample_height * files.vae.downscale();
   info.unet = options.unet;
   info.vae = options.vae;
   info.text_encoder = options.text_encoder;
@@ -127,11 +125,11 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   check_range("steps", r.steps, 1, kMaxSteps);
   check_range("num-images-per-prompt", r.num_images_per_prompt, 1, kMaxPictures);
   check_range("batch-size", r.batch_size, 0, kMaxPictures);
-  const int64_t factor = files.vae.downscale();
+  const int64_t factor = files.vae.downscale(), multiple = std::max<int64_t>(8, factor);  // both powers of two
   const auto check_side = [&](const char* option, int64_t value) {
-    if (value <= 0 || value > kMaxSide || value % factor != 0)
-      fail(ErrorCode::invalid_argument, "--{}: expected a multiple of {} from {} to {}, found {}", option, factor,
-           factor, kMaxSide, value);
+    if (value <= 0 || value > kMaxSide || value % multiple != 0)
+      fail(ErrorCode::invalid_argument, "--{}: expected a multiple of {} from {} to {}, found {}", option, multiple,
+           multiple, kMaxSide, value);
   };
   check_side("width", r.width);
   check_side("height", r.height);
@@ -163,7 +161,7 @@ Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, int pictures) con
   return {{"batch", job.guided ? 2 * pictures : pictures},
           {"height", job.latent_height},
           {"width", job.latent_width},
-          {"tokens", files.text_encoder.max_position_embeddings}};
+          {"tokens", prompt_tokens()}};
 }
 
 Bindings TextToImagePipeline::Impl::vae_sizes(const Job& job, int pictures) const {
@@ -192,6 +190,10 @@ void TextToImagePipeline::Impl::check_memory(const Job& job) {
   if (needed > available) refuse(needed);
 }
 
+int64_t TextToImagePipeline::Impl::prompt_tokens() const {
+  return std::min<int64_t>(tokenizer.max_length(), files.text_encoder.max_position_embeddings);
+}
+
 // ---- text ----------------------------------------------------------------------------------------------------------
 
 void TextToImagePipeline::Impl::encode(const std::vector<std::string>& prompts) {
@@ -200,7 +202,7 @@ void TextToImagePipeline::Impl::encode(const std::vector<std::string>& prompts) 
   for (const std::string& prompt : prompts)
     if (!embeddings.contains(prompt) && std::find(missing.begin(), missing.end(), prompt) == missing.end())
       missing.push_back(prompt);
-  const int64_t length = files.text_encoder.max_position_embeddings, width = files.text_encoder.hidden_size;
+  const int64_t length = prompt_tokens(), width = files.text_encoder.hidden_size;
   const int64_t batch = std::min<int64_t>(2, static_cast<int64_t>(missing.size()));
   for (size_t done = 0; done < missing.size(); done += static_cast<size_t>(batch)) {
     exec::Session& session = text_encoder->session({{"batch", batch}});
@@ -211,6 +213,11 @@ void TextToImagePipeline::Impl::encode(const std::vector<std::string>& prompts) 
       if (encoded.truncated && done + static_cast<size_t>(row) < missing.size() && options.warn)
         options.warn(fmt::format("the prompt is longer than {} tokens; this part was cut: '{}'", length,
                                  printable(encoded.cut_text, 400)));
+      for (const int32_t id : encoded.ids)
+        if (id >= files.text_encoder.vocab_size)
+          fail(ErrorCode::shape_mismatch,
+               "{}: token {} of the tokenizer is outside the text encoder's vocab_size of {}", printable(info.path), id,
+               files.text_encoder.vocab_size);
       std::copy(encoded.ids.begin(), encoded.ids.end(), ids.data<int32_t>() + row * length);
     }
     session.run();

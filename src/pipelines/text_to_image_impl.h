@@ -32,6 +32,8 @@ struct TextToImagePipeline::Impl {
 
   TextToImageResult generate(const Job& job, const std::function<void(const StepProgress&)>& progress,
                              const TraceSink& trace);
+  /// Length of an encoded prompt, with start, end and padding.
+  int64_t prompt_tokens() const;
   void encode(const std::vector<std::string>& prompts);
   /// [1, S, D], from the cache.
   Tensor embedding(const std::string& prompt);
