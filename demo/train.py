@@ -343,7 +343,7 @@ def make_latents(args):
     path = args.out / "latents.npy"
     if path.exists():
         return
-    pool = np.load(args.out / "pool.npy", mmap_mode="r")
+    pool = np.load(args.out / "pool.npy", mmap_mode="r")[:args.latents]
     vae = new_vae()
     vae.load_state_dict(torch.load(args.out / "vae_ema.pt", weights_only=True))
     vae.eval()
@@ -353,7 +353,7 @@ def make_latents(args):
             return vae.encode(to_tensor(pictures)).latent_dist
 
     torch.manual_seed(args.seed)
-    z = torch.cat([encode(pool[i:i + 50]).sample().float() for i in range(0, 2000, 50)])
+    z = torch.cat([encode(pool[i:i + 50]).sample().float() for i in range(0, min(2000, len(pool)), 50)])
     mean, std = z.mean((0, 2, 3)), z.std((0, 2, 3))
     log(args.out, f"latents: mean {mean.tolist()} std {std.tolist()}")
     fold_scale(vae, mean, std)
@@ -446,7 +446,7 @@ def train_unet(args):
     while progress.fraction < 1.0:
         rng = np.random.default_rng([args.seed, 2, progress.step])
         noise_source = torch.Generator().manual_seed(int(rng.integers(2 ** 62)))
-        picks = rng.integers(len(listed), size=UNET_BATCH)
+        picks = rng.integers(len(latents), size=UNET_BATCH)
         texts = ["" if rng.random() < EMPTY_CAPTIONS else scenes.caption(listed[i], rng)[0] for i in picks]
         ids = tokens_of(tokenizer, texts)
         moments = latents[picks].float()
@@ -559,6 +559,7 @@ def main():
     parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in fp32 only")
     parser.add_argument("--vae-steps", type=int, default=13000)
     parser.add_argument("--vae-minutes", type=float, help="end the stage after this time instead")
+    parser.add_argument("--latents", type=int, help="encode only so many pictures of the pool")
     parser.add_argument("--unet-steps", type=int, default=12000)
     parser.add_argument("--unet-minutes", type=float, help="end the stage after this time instead")
     parser.add_argument("--guidance", type=float, default=4.0, help="guidance scale of the sample pictures")

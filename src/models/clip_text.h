@@ -19,8 +19,8 @@ struct ClipTextConfig {
 };
 
 /// input_ids: [B, tokens] i32 (symbol "batch"), tokens ≤ max_position_embeddings → last_hidden_state:
-/// [B, tokens, hidden_size] f32, after the final layer norm. Weight names as transformers saves them, without the old "text_model." prefix.
-/// Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision".
+/// [B, tokens, hidden_size] f32, after the final layer norm. Weight names as transformers saves them, without the old
+/// "text_model." prefix. Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision".
 graph::Graph clip_text_model(const ClipTextConfig& config, int64_t tokens);
 
 }  // namespace easel::models
