@@ -9,7 +9,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
 from harness import png_pixels, read_safetensors  # noqa: E402
 
-CONFIG = pathlib.Path(__file__).resolve().parent / "sd15"
+CONFIG = pathlib.Path(__file__).resolve().parents[2] / "bench" / "configs" / "sd15"
 
 
 def main():
