@@ -719,7 +719,7 @@ def caption(scene, rng, thorough=False):
             noun = f"{adjective} {one(_COLOR_WORDS.get(scene.color, (scene.color,)))} {rest}".strip()
             said.add("color")
         obj = noun
-        if rng.random() < 0.60:
+        if rng.random() < 0.75:
             side = one(_SIDE_WORDS[scene.side])
             said.add("side")
     if keep(0.92) or not obj:
