@@ -77,7 +77,7 @@ UNET_LR, UNET_LR_END = 3e-3, 3e-5
 UNET_BATCH = 32
 UNET_WARMUP = 100
 EMPTY_CAPTIONS = 0.10        # share of empty captions, for guidance
-MIN_SNR = 5.0                # loss weights stop growing at this signal-to-noise ratio
+MAX_WEIGHT = 6.0             # what little noise adds to the loss stops growing here, see below
 
 SAMPLE_SECONDS = 480
 SAMPLE_PROMPTS = (
@@ -440,7 +440,9 @@ def train_unet(args):
 
     cumulative = new_scheduler().alphas_cumprod
     snr = cumulative / (1 - cumulative)
-    weights = snr.clamp(max=MIN_SNR) / (snr + 1)            # min-SNR weights of a v prediction
+    # An error of v weighs 1 + snr times that error of the picture.  Low noise is
+    # held back; high noise keeps its whole weight, for it decides what goes where.
+    weights = (snr + 1).clamp(max=MAX_WEIGHT) / (snr + 1)
     saved = logged = sampled = time.monotonic()
     total = 0.0
     while progress.fraction < 1.0:
