@@ -46,13 +46,14 @@ void list_kernels(const Part& part, device::Isa isa, std::string& out) {
 
 }  // namespace
 
-static std::vector<Part> parts_of(TextToImagePipeline::Info const& info, pipelines::Component& text,
-                                  pipelines::Component& unet, pipelines::Component& vae, const Bindings& unet_sizes,
-                                  const Bindings& vae_sizes, const pipelines::ModelFiles& files) {
-  return {
-      {"text_encoder", "CLIPTextModel", text.plan({{"batch", 2}}), text.precision(), files.text_encoder_weights.get()},
-      {"unet", "UNet2DConditionModel", unet.plan(unet_sizes), unet.precision(), files.unet_weights.get()},
-      {"vae (decoder)", "AutoencoderKL", vae.plan(vae_sizes), vae.precision(), files.vae_weights.get()}};
+// A template because only the pipeline's own members may name its inside.
+template <typename Pipeline, typename Job>
+static std::vector<Part> parts_of(Pipeline& p, const Job& job) {
+  const auto text = p.text_encoder->plan({{"batch", 2}}), unet = p.unet->plan(p.unet_sizes(job, job.batch_size)),
+             vae = p.vae_decoder->plan(p.vae_sizes(job, job.batch_size));
+  return {{"text_encoder", "CLIPTextModel", text, p.text_encoder->precision(), p.files.text_encoder_weights.get()},
+          {"unet", "UNet2DConditionModel", unet, p.unet->precision(), p.files.unet_weights.get()},
+          {"vae (decoder)", "AutoencoderKL", vae, p.vae_decoder->precision(), p.files.vae_weights.get()}};
 }
 
 static int64_t peak_bytes(const std::vector<Part>& parts) {
@@ -69,9 +70,7 @@ static int64_t peak_bytes(const std::vector<Part>& parts) {
 std::string TextToImagePipeline::describe(const TextToImageRequest& request, bool kernels) const {
   Impl& p = *impl_;
   const Impl::Job job = p.resolve(request);
-  const std::vector<Part> parts =
-      parts_of(p.info, *p.text_encoder, *p.unet, *p.vae_decoder, p.unet_sizes(job, job.batch_size),
-               p.vae_sizes(job, job.batch_size), p.files);
+  const std::vector<Part> parts = parts_of(p, job);
   std::string out = fmt::format(
       "{}\n  family     {} ({})\n  scheduler  {}\n  device     {}, {} threads\n  size       {}×{}, {} at a time{}\n",
       p.info.path, p.info.family, p.files.layout, p.info.scheduler_class, p.info.device, p.info.threads,
@@ -101,9 +100,7 @@ std::string TextToImagePipeline::describe(const TextToImageRequest& request, boo
 std::string TextToImagePipeline::describe_json(const TextToImageRequest& request) const {
   Impl& p = *impl_;
   const Impl::Job job = p.resolve(request);
-  const std::vector<Part> parts =
-      parts_of(p.info, *p.text_encoder, *p.unet, *p.vae_decoder, p.unet_sizes(job, job.batch_size),
-               p.vae_sizes(job, job.batch_size), p.files);
+  const std::vector<Part> parts = parts_of(p, job);
   nlohmann::json out = {{"path", p.info.path},         {"family", p.info.family},
                         {"layout", p.files.layout},    {"scheduler", p.files.scheduler},
                         {"device", p.info.device},     {"threads", p.info.threads},

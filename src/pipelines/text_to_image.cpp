@@ -76,7 +76,6 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
                printable(path));
         return text::ClipTokenizer::load(folder);
       }()) {
-  const auto start = Clock::now();
   context->cancel = options.cancel;
   if (files.unet.cross_attention_dim != files.text_encoder.hidden_size)
     fail(ErrorCode::shape_mismatch,
@@ -108,7 +107,6 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
   info.text_encoder = options.text_encoder;
   info.device = fmt::format("cpu ({}, {})", device::cpu_model_name(), to_string(context->isa));
   info.threads = context->pool->threads();
-  info.load_seconds = seconds_since(start);
 }
 
 // ---- requests ------------------------------------------------------------------------------------------------------

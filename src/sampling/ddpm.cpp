@@ -75,8 +75,7 @@ class Ddpm final : public Sampler {
   }
 
   std::pair<float, float> noise_mix(int i) const override {
-    const float alpha = schedule_.alpha_bar(static_cast<int64_t>(timesteps_[static_cast<size_t>(i)]));
-    return {std::sqrt(alpha), std::sqrt(1.0f - alpha)};
+    return schedule_.noise_mix(static_cast<int64_t>(timesteps_[static_cast<size_t>(i)]));
   }
 
   NoiseSchedule schedule_;

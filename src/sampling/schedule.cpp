@@ -119,6 +119,11 @@ float NoiseSchedule::alpha_bar(int64_t t) const {
   return alphas_cumprod[static_cast<size_t>(t)];
 }
 
+std::pair<float, float> NoiseSchedule::noise_mix(int64_t t) const {
+  const float alpha = alpha_bar(t);
+  return {std::sqrt(alpha), std::sqrt(1.0f - alpha)};
+}
+
 std::vector<float> NoiseSchedule::sigmas() const {
   std::vector<float> out(alphas_cumprod.size());
   for (size_t i = 0; i < out.size(); ++i) out[i] = std::sqrt((1.0f - alphas_cumprod[i]) / alphas_cumprod[i]);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sampling/config.h"
@@ -16,6 +17,8 @@ struct NoiseSchedule {
   int64_t size() const { return static_cast<int64_t>(alphas_cumprod.size()); }
   /// ᾱ_t; throws invalid_argument for a timestep the network was not trained with.
   float alpha_bar(int64_t t) const;
+  /// √ᾱ_t and √(1 − ᾱ_t): the factors of the clean sample and of the noise at timestep t. Throws as alpha_bar.
+  std::pair<float, float> noise_mix(int64_t t) const;
   /// √((1 − ᾱ_t) / ᾱ_t) for all t, float32.
   std::vector<float> sigmas() const;
 };

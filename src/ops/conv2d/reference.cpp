@@ -2,6 +2,7 @@
 // like any other value, so a weight that is not finite reaches the border, too.
 #include "ops/gemm/reference.h"
 #include <algorithm>
+#include "ops/activation/exact.h"
 
 #include "ops/conv2d/conv2d.h"
 #include "ops/isa.h"
@@ -75,7 +76,7 @@ void run(const KernelArgs& args) noexcept {
           double y = sums[i];
           if (attrs.bias) y += input(next)[o * in[next].strides[0]], ++next;
           if (attrs.channel_bias) y += input(next)[b * in[next].strides[0] + o * in[next].strides[1]], ++next;
-          y = reference_activation(attrs.activation, y);
+          y = activate_exactly(attrs.activation, y);
           if (attrs.residual) {
             const Shape& s = in[next].strides;
             y += input(next)[b * s[0] + oy * s[1] + ox * s[2] + o * s[3]];

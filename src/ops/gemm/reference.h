@@ -23,17 +23,4 @@ struct WeightReader {
   }
 };
 
-/// Element-wise activations in double; geglu is the caller's.
-inline double reference_activation(Activation activation, double x) {
-  switch (activation) {
-    case Activation::silu: return x / (1 + std::exp(-x));
-    case Activation::gelu_erf: return 0.5 * x * (1 + std::erf(x * 0.70710678118654752440));
-    case Activation::gelu_tanh: return 0.5 * x * (1 + std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
-    case Activation::quick_gelu: return x / (1 + std::exp(-1.702 * x));
-    case Activation::none:
-    case Activation::geglu: break;
-  }
-  return x;
-}
-
 }  // namespace easel::ops

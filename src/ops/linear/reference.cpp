@@ -1,6 +1,7 @@
 // The reference of linear: the formula of linear.h, sums and epilogue in double.
 #include <cmath>
 
+#include "ops/activation/exact.h"
 #include "ops/gemm/reference.h"
 #include "ops/isa.h"
 #include "ops/linear/linear.h"
@@ -45,8 +46,8 @@ void run(const KernelArgs& args) noexcept {
     };
     for (int64_t n = 0; n < columns; ++n) {
       double y = column(n);
-      y = gated ? y * reference_activation(Activation::gelu_erf, column(n + columns))
-                : reference_activation(attrs.activation, y);
+      y = gated ? y * activate_exactly(Activation::gelu_erf, column(n + columns))
+                : activate_exactly(attrs.activation, y);
       if (attrs.residual)
         y += static_cast<const float*>(args.inputs[next])[row_offset(in[next], m) + n * in[next].strides[-1]];
       out[m * columns + n] = static_cast<float>(y);
