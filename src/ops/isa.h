@@ -39,6 +39,7 @@
 namespace easel::ops {
 namespace {
 /// The level this unit is compiled for.
+// NOLINTNEXTLINE(misc-definitions-in-headers): every unit has its own value
 [[maybe_unused]] constexpr device::Isa kUnitIsa = device::Isa::EASEL_ISA;
 }  // namespace
 }  // namespace easel::ops

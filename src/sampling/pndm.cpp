@@ -31,7 +31,8 @@ class Pndm final : public Sampler {
              "--steps: sampler pndm with Runge-Kutta steps (skip_prk_steps false): expected at least 4, found {}",
              options.steps);
       // Three full Runge-Kutta steps of four calls each: t, t − δ/2 twice, and the next t.
-      const auto half = static_cast<double>(stride_ / 2);
+      const int64_t half_stride = stride_ / 2;  // rounded down, as the reference does
+      const auto half = static_cast<double>(half_stride);
       for (size_t k = 0; k < 3; ++k)
         for (const double t : {all[k], all[k + 1] + half, all[k + 1] + half, all[k + 1]}) timesteps_.push_back(t);
       prk_calls_ = 12;
@@ -54,7 +55,8 @@ class Pndm final : public Sampler {
   void runge_kutta(const StepInput& in, int call, std::span<float> sample) {
     const auto t = static_cast<int64_t>(timesteps_[static_cast<size_t>(call)]);
     const int64_t previous = t - (call % 2 ? 0 : stride_ / 2);
-    const auto from = static_cast<int64_t>(timesteps_[static_cast<size_t>(call / 4 * 4)]);
+    const int first_call = call / 4 * 4;
+    const auto from = static_cast<int64_t>(timesteps_[static_cast<size_t>(first_call)]);
     std::vector<float> output(in.output.begin(), in.output.end());
     const float weight = static_cast<float>(call % 4 == 0 || call % 4 == 3 ? 1.0 / 6 : 1.0 / 3);
     if (call % 4 == 0) {
