@@ -91,6 +91,7 @@ SAMPLE_PROMPTS = (
     "the city at night under a starry sky", "a green house on the left beside snowy mountains at dawn",
 )
 CHECKPOINT_SECONDS = 150
+LONGEST_STEP = 5.0           # seconds; whatever a step took beyond this was not training
 LOG_EVERY = 50
 
 
@@ -134,7 +135,7 @@ class Progress:
 
     def tick(self):
         now = time.monotonic()
-        self.elapsed += now - self.last
+        self.elapsed += min(now - self.last, LONGEST_STEP)      # a stopped process does not get older
         self.last = now
         self.step += 1
 
@@ -158,6 +159,11 @@ class Average:
         self.parameters = list(parameters)
         self.shadow = [p.detach().clone() for p in self.parameters]
         self.stored = None
+
+    def restart(self):
+        """Begin again at what the parameters are now."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.shadow, self.parameters)
 
     def update(self, step):
         decay = min(self.decay, (1 + step) / (10 + step))
@@ -411,12 +417,25 @@ def make_pipeline(vae, unet, text_encoder, tokenizer):
     return pipeline
 
 
+def load_folder(folder, unet, text_encoder):
+    """Read the two networks' weights from a model folder that export wrote."""
+    from safetensors.torch import load_file
+    unet.load_state_dict(load_file(folder / "unet" / "diffusion_pytorch_model.safetensors"))
+    text = load_file(folder / "text_encoder" / "model.safetensors")
+    prefix = "" if any(k.startswith("text_model.") for k in text_encoder.state_dict()) else "text_model."
+    text_encoder.load_state_dict({k.removeprefix(prefix): v for k, v in text.items()})
+
+
 def train_unet(args):
     if (args.out / "unet.done").exists():
         return
     torch.manual_seed(args.seed + 1)
     listed = load_scenes(args.out)
     latents = torch.from_numpy(np.load(args.out / "latents.npy"))
+    wanted = min(args.latents or args.pool, len(listed))
+    if len(latents) != wanted:
+        sys.exit(f"{args.out / 'latents.npy'} holds {len(latents)} pictures, not {wanted}: "
+                 f"give --latents {len(latents)}, or delete it to encode again")
     vae = new_vae()
     vae.load_state_dict(torch.load(args.out / "vae_final.pt", weights_only=True))
     vae.register_to_config(scaling_factor=SCALING_FACTOR)
@@ -435,6 +454,10 @@ def train_unet(args):
         average.shadow = state["average"]
         progress = Progress(args.unet_steps, args.unet_minutes, state["step"], state["elapsed"])
         log(args.out, f"unet: resumed at step {progress.step}")
+    elif args.start_from:
+        load_folder(args.start_from, unet, text_encoder)
+        average.restart()
+        log(args.out, f"unet: starts from the weights in {args.start_from}")
     log(args.out, f"unet: {sum(p.numel() for p in unet.parameters()) / 1e6:.2f} M parameters, "
                   f"text encoder {sum(p.numel() for p in text_encoder.parameters()) / 1e6:.2f} M")
 
@@ -564,6 +587,8 @@ def main():
     parser.add_argument("--latents", type=int, help="encode only so many pictures of the pool")
     parser.add_argument("--unet-steps", type=int, default=12000)
     parser.add_argument("--unet-minutes", type=float, help="end the stage after this time instead")
+    parser.add_argument("--start-from", type=Path, metavar="FOLDER",
+                        help="begin the unet stage with the UNet and text encoder of this model folder")
     parser.add_argument("--guidance", type=float, default=4.0, help="guidance scale of the sample pictures")
     parser.add_argument("--model", type=Path, default=Path(__file__).resolve().parent / "model",
                         help="model folder: tokenizer, and what export writes")
