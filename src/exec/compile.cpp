@@ -37,8 +37,9 @@ class Compiler {
 
   ProgramPtr run(const Graph& graph) {
     program_->name_ = graph.name();
-    const Graph sized = set_precision(graph.specialize(options_.bindings), options_.precision);
-    const graph::Bundle bundle = hoist(run_passes(sized, options_.passes, &program_->pass_reports_), options_.hoist);
+    const Graph fused = run_passes(graph.specialize(options_.bindings), options_.passes, &program_->pass_reports_);
+    // After the passes: it is they that find the attention.
+    const graph::Bundle bundle = hoist(set_precision(fused, options_.precision), options_.hoist);
     for (const graph::Entry& entry : bundle.entries) add_slots(entry.graph, bundle);
     for (const graph::Entry& entry : bundle.entries) add_entry(entry);
     for (const Slot& slot : program_->slots_) program_->summary_.slot_bytes += slot.shape.numel() * size_of(slot.dtype);

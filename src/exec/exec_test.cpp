@@ -173,6 +173,31 @@ TEST(Exec, HoistingAndThreadsChangeNoBit) {
   }
 }
 
+TEST(Exec, PrecisionReachesDenseLayersAndAttention) {
+  Block block;
+  CompileOptions options = Block::options();
+  options.precision = DType::bf16;
+  int dense = 0, attention = 0;
+  const ProgramPtr program = block.compile(options);
+  for (const EntryProgram& entry : program->entries())
+    for (const Command& command : entry.commands) {
+      if (const auto* attrs = std::get_if<ops::AttentionAttrs>(&command.call.attrs)) {
+        ++attention;
+        EXPECT_EQ(attrs->precision, DType::bf16) << command.scope;
+      }
+      if (std::holds_alternative<ops::LinearAttrs>(command.call.attrs) ||
+          std::holds_alternative<ops::Conv2dAttrs>(command.call.attrs)) {
+        ++dense;
+        EXPECT_EQ(command.call.inputs[1].dtype, DType::bf16) << command.scope;
+      }
+    }
+  EXPECT_GT(dense, 0);
+  EXPECT_GT(attention, 0);
+  const double error = relative_l2(Block::run(program), block.reference());
+  EXPECT_GT(error, 1e-5);
+  EXPECT_LT(error, 2e-2);
+}
+
 TEST(Exec, TextIsComputedOncePerRequest) {
   Block block;
   const ProgramPtr program = block.compile(Block::options());

@@ -48,6 +48,13 @@ ConstantPtr Constant::literal(const Tensor& values) {
 
 ConstantPtr Constant::cast(ConstantPtr x, DType dtype) {
   if (x->dtype() == dtype) return x;
+  // Moving elements and rounding them commute: rounding first moves fewer bytes.
+  if (x->kind() == Kind::concat) {
+    std::vector<ConstantPtr> parts;
+    for (const ConstantPtr& part : x->operands()) parts.push_back(cast(part, dtype));
+    return concat(std::move(parts), x->axis());
+  }
+  if (x->kind() == Kind::reshape) return reshape(cast(x->operands()[0], dtype), x->shape());
   auto out = make(Kind::cast, {x});
   out->dtype_ = dtype;
   out->key_ = fmt::format("{}({})", to_string(dtype), x->key());

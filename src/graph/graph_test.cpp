@@ -63,7 +63,7 @@ TEST(Constant, KeysAreCanonical) {
   const ConstantPtr a = Constant::weight("a", {2, 3}), b = Constant::weight("b", {4, 3});
   const ConstantPtr joined = Constant::concat({a, b}, 0);
   EXPECT_EQ(joined->shape(), (Shape{6, 3}));
-  EXPECT_EQ(Constant::cast(joined, DType::bf16)->key(), "bf16(concat(0, a, b))");
+  EXPECT_EQ(Constant::cast(joined, DType::bf16)->key(), "concat(0, bf16(a), bf16(b))");
   EXPECT_EQ(Constant::reshape(a, {2, 3}), a);
   EXPECT_THROW(Constant::reshape(a, {7}), Error);
   EXPECT_EQ(Constant::literal(Tensor::from({1, 2}, {2}))->key(), Constant::literal(Tensor::from({1, 2}, {2}))->key());
