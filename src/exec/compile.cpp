@@ -6,6 +6,7 @@
 #include "exec/call.h"
 #include "exec/memory_plan.h"
 #include "exec/program.h"
+#include "graph/passes/narrow_activations.h"
 #include "graph/passes/set_precision.h"
 
 namespace easel::exec {
@@ -39,7 +40,10 @@ class Compiler {
     program_->name_ = graph.name();
     const Graph fused = run_passes(graph.specialize(options_.bindings), options_.passes, &program_->pass_reports_);
     // After the passes: it is they that find the attention.
-    const graph::Bundle bundle = hoist(set_precision(fused, options_.precision), options_.hoist);
+    Graph typed = set_precision(fused, options_.precision);
+    const bool rounds = options_.precision == DType::bf16 && !options_.reference_kernels;
+    if (rounds && program_->context_->isa >= device::Isa::avx512_bf16) typed = narrow_activations(typed);
+    const graph::Bundle bundle = hoist(typed, options_.hoist);
     for (const graph::Entry& entry : bundle.entries) add_slots(entry.graph, bundle);
     for (const graph::Entry& entry : bundle.entries) add_entry(entry);
     for (const Slot& slot : program_->slots_) program_->summary_.slot_bytes += slot.shape.numel() * size_of(slot.dtype);

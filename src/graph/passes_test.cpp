@@ -6,6 +6,7 @@
 
 #include <easel/error.h>
 
+#include "graph/passes/narrow_activations.h"
 #include "graph/passes/pass.h"
 #include "graph/passes/set_precision.h"
 
@@ -170,6 +171,36 @@ TEST_F(PassesTest, PrecisionCastsDenseWeightsOnly) {
   const Graph narrow = set_precision(graph, DType::bf16);
   EXPECT_EQ(narrow.value(narrow.nodes()[0].inputs[1]).constant->dtype(), DType::f32);
   EXPECT_EQ(narrow.value(narrow.nodes()[1].inputs[1]).constant->key(), "bf16(w)");
+}
+
+TEST_F(PassesTest, ActivationsThatAllReadersRoundBecomeNarrow) {
+  const auto dense = [&](ValueId x, const char* name) {
+    return graph.add(ops::LinearAttrs{}, {x, weight(name, {4, 4})});
+  };
+  const ValueId x = input("x", {batch, 6, 4});
+  const ValueId norm = graph.add(ops::LayerNormAttrs{}, {x, weight("lw", {4}), weight("lb", {4})});
+  const ValueId qkv = graph.add(ops::LinearAttrs{}, {norm, weight("qkv", {12, 4})});
+  const auto part = [&](int64_t begin) { return graph.add(ops::SliceAttrs{-1, begin, 4}, {qkv}); };
+  const ValueId a = graph.add(ops::AttentionAttrs{.heads = 2}, {part(0), part(4), part(8)});
+  const ValueId out = dense(a, "out");  // read by an addition: stays f32
+  const ValueId sum = graph.add(ops::BinaryAttrs{ops::BinaryKind::add}, {x, out});
+  const ValueId both = graph.add(ops::LayerNormAttrs{}, {sum, weight("mw", {4}), weight("mb", {4})});
+  graph.output("y", dense(both, "w"));
+  graph.output("seen", both);  // an output stays f32
+  int matches = 0;
+  const Graph narrow = narrow_activations(set_precision(graph, DType::bf16), &matches);
+  EXPECT_EQ(matches, 3);  // norm, qkv, attention
+  narrow.verify();
+  for (const Node& node : narrow.nodes()) {
+    const DType dtype = narrow.value(node.output).type.dtype;
+    const bool expected = node.output == narrow.nodes()[0].output ||
+                          std::holds_alternative<ops::SliceAttrs>(node.attrs) ||
+                          std::holds_alternative<ops::AttentionAttrs>(node.attrs) ||
+                          narrow.value(node.output).type.shape.back() == Dim(12);
+    EXPECT_EQ(dtype, expected ? DType::bf16 : DType::f32) << narrow.str();
+  }
+  narrow_activations(graph, &matches);
+  EXPECT_EQ(matches, 0);  // weights in f32
 }
 
 }  // namespace

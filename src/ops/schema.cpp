@@ -34,6 +34,8 @@ void expect_rank(std::string_view op, std::string_view argument, const ValueType
          to_string(found.shape));
 }
 
+std::string result_suffix(DType result) { return result == DType::f32 ? "" : fmt::format(" → {}", to_string(result)); }
+
 void expect_floating(std::string_view op, std::string_view argument, const ValueType& found) {
   if (!is_floating(found.dtype))
     fail(ErrorCode::shape_mismatch, "{}: expected a floating-point {}, found {}", op, argument, to_string(found.dtype));

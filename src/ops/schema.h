@@ -26,6 +26,9 @@ void expect_rank(std::string_view op, std::string_view argument, const ValueType
                  size_t at_most);
 void expect_floating(std::string_view op, std::string_view argument, const ValueType& found);
 
+/// "" for f32, " → bf16" for others: how attributes print the dtype of their result.
+std::string result_suffix(DType result);
+
 /// `axis`, counted from the end where negative. Throws invalid_argument outside the rank.
 int normalize_axis(std::string_view op, int axis, size_t rank);
 

@@ -61,6 +61,24 @@ inline void store_n(float* p, Vec v, int64_t n) {
 #endif
 }
 
+/// The first n lanes, rounded to bf16 (to nearest, ties to even; a NaN stays one).
+inline void store_bf16(uint16_t* p, Vec v, int64_t n = kLanes) {
+#if defined(__AVX512BF16__)
+  _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << n) - 1), (__m256i)_mm512_cvtneps_pbh(v));
+#else
+  using Bits = uint32_t __attribute__((vector_size(EASEL_SIMD_BYTES)));
+  using Half = uint16_t __attribute__((vector_size(EASEL_SIMD_BYTES / 2)));
+  const Bits bits = reinterpret_cast<Bits>(v);
+  const Bits rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+  const Half half = __builtin_convertvector(v == v ? rounded : (bits >> 16) | 0x40, Half);
+  std::memcpy(p, &half, static_cast<size_t>(n) * 2);
+#endif
+}
+
+/// The first n lanes to f32 or, rounded, to bf16.
+inline void store_as(float* p, Vec v, int64_t n) { n < kLanes ? store_n(p, v, n) : store(p, v); }
+inline void store_as(uint16_t* p, Vec v, int64_t n) { store_bf16(p, v, n); }
+
 /// a < b ? a : b and a > b ? a : b per lane: b where either is NaN.
 inline Vec min(Vec a, Vec b) {
 #if defined(__AVX512F__)

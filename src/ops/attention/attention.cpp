@@ -14,12 +14,13 @@ ValueType infer(const AttentionAttrs& attrs, Inputs inputs) {
   const Dim batch = k.shape[0] == Dim(1) ? Dim(1) : q.shape[0];
   expect_shape("attention", "k", k, {batch, attrs.causal ? q.shape[1] : k.shape[1], q.shape[2]});
   expect_shape("attention", "v", v, k.shape);
-  return q;
+  return {attrs.result, q.shape};
 }
 
 std::string to_string(const AttentionAttrs& attrs) {
-  return fmt::format(" heads={} scale={:.6g}{}{}", attrs.heads, attrs.scale, attrs.causal ? " causal" : "",
-                     attrs.precision == DType::f32 ? "" : fmt::format(" {}", to_string(attrs.precision)));
+  return fmt::format(" heads={} scale={:.6g}{}{}{}", attrs.heads, attrs.scale, attrs.causal ? " causal" : "",
+                     attrs.precision == DType::f32 ? "" : fmt::format(" {}", to_string(attrs.precision)),
+                     result_suffix(attrs.result));
 }
 
 }  // namespace easel::ops

@@ -252,17 +252,36 @@ void attend_keys(const Plan& plan, const Block& block, const float* k, const flo
     });
 }
 
+/// An argument in memory: f32, or bf16 in units that work with pairs.
+struct Rows {
+  const std::byte* data;
+  int64_t stride;  ///< elements between rows
+  bool narrow;     ///< bf16
+  const float* floats(int64_t row) const { return reinterpret_cast<const float*>(data) + row * stride; }
+  const uint16_t* halves(int64_t row) const { return reinterpret_cast<const uint16_t*>(data) + row * stride; }
+};
+
 /// Qᵀ times `sign` into block.q, with zeros for queries beyond the last.
 template <int kV>
-void load_queries(const Plan& plan, const Block& block, const float* q, int64_t q_row, float sign) {
+void load_queries(const Plan& plan, const Block& block, const Rows& q, float sign) {
   constexpr int kWidth = kV * kLanes;
   const int64_t d_size = plan.head_size;
   for (int g = 0; g < block.groups; ++g) {
+    if (q.narrow) {
+      // Pairs of neighbouring channels are words already; their sign is positive (see reject()).
+      float* words = block.q + g * units(d_size) * kWidth;
+      const int64_t count = smaller(kWidth, block.query_count - g * kWidth);
+      if (count < kWidth) std::memset(words, 0, sizeof(float) * units(d_size) * kWidth);
+      if (count > 0)
+        transpose(reinterpret_cast<const float*>(q.halves(g * kWidth)), q.stride / 2, count, units(d_size), words,
+                  kWidth);
+      continue;
+    }
     // bf16 pairs neighbouring channels, so these meet first as whole rows in the memory of the output.
     float* rows = kPairs ? block.o : block.q + g * d_size * kWidth;
     const int64_t count = smaller(kWidth, block.query_count - g * kWidth);
     if (count < kWidth) std::memset(rows, 0, sizeof(float) * d_size * kWidth);
-    if (count > 0) transpose(q + g * kWidth * q_row, q_row, count, d_size, rows, kWidth);
+    if (count > 0) transpose(q.floats(g * kWidth), q.stride, count, d_size, rows, kWidth);
     if (sign != 1)
       for (int64_t i = 0; i < d_size * kWidth; i += kLanes) store(rows + i, load(rows + i) * broadcast(sign));
 #if defined(__AVX512BF16__)
@@ -276,9 +295,9 @@ void load_queries(const Plan& plan, const Block& block, const float* q, int64_t 
   }
 }
 
-/// O / l, transposed into y, whose rows (queries) are y_row floats apart.
+/// O / l, transposed into y, whose rows (queries) are y_row elements apart, f32 or bf16.
 template <int kV>
-void store_outputs(const Plan& plan, const Block& block, float* y, int64_t y_row) {
+void store_outputs(const Plan& plan, const Block& block, std::byte* y, int64_t y_row, bool narrow) {
   constexpr int kWidth = kV * kLanes;
   for (int g = 0; g < block.groups; ++g) {
     const int64_t count = smaller(kWidth, block.query_count - g * kWidth);
@@ -288,14 +307,28 @@ void store_outputs(const Plan& plan, const Block& block, float* y, int64_t y_row
     for (int v = 0; v < kV; ++v) norm[v] = broadcast(1) / load(block.l + g * kWidth + v * kLanes);
     for (int64_t d = 0; d < plan.head_size; ++d)
       for (int v = 0; v < kV; ++v) store(o + d * kWidth + v * kLanes, load(o + d * kWidth + v * kLanes) * norm[v]);
-    transpose(o, kWidth, plan.head_size, count, y + g * kWidth * y_row, y_row);
+    if (!narrow) {
+      transpose(o, kWidth, plan.head_size, count, reinterpret_cast<float*>(y) + g * kWidth * y_row, y_row);
+      continue;
+    }
+#if defined(__AVX512BF16__)
+    for (int64_t u = 0; u < units(plan.head_size); ++u)
+      for (int i = 0; i < kWidth; i += kLanes) {
+        const float* in = o + 2 * u * kWidth + i;
+        store(o + u * kWidth + i, pair(load(in), load(in + kWidth)));
+      }
+    float* words = reinterpret_cast<float*>(reinterpret_cast<uint16_t*>(y) + g * kWidth * y_row);
+    transpose(o, kWidth, units(plan.head_size), count, words, y_row / 2);
+#endif
   }
 }
 
 struct Head {
-  const float *q, *k, *v;  ///< q strided as given; k and v packed
-  float* y;
-  int64_t q_row, y_row;
+  Rows q;
+  const float *k, *v;  ///< packed
+  std::byte* y;
+  int64_t y_row;
+  bool narrow;  ///< y is bf16
   float scale;
 };
 
@@ -306,7 +339,7 @@ void attend(const Plan& plan, Block block, const Head& head) {
   // A negative scale turns the largest score into the smallest, so its sign goes into Q. A zero must not meet -inf.
   const float size = head.scale < 0 ? -head.scale : head.scale;
   block.factor = size == 0 ? 1.0f : size * 1.44269504f;
-  load_queries<kV>(plan, block, head.q, head.q_row, head.scale < 0 ? -1.0f : size == 0 ? 0.0f : 1.0f);
+  load_queries<kV>(plan, block, head.q, head.scale < 0 ? -1.0f : size == 0 ? 0.0f : 1.0f);
   const float lowest = -__FLT_MAX__ / (block.factor > 1 ? block.factor : 1.0f);
   for (int i = 0; i < block.groups * kWidth; ++i) {
     // Not -inf: a block whose scores are all -inf must leave zeros behind, not NaN.
@@ -317,46 +350,64 @@ void attend(const Plan& plan, Block block, const Head& head) {
   const int64_t keys = block.causal ? smaller(plan.keys, block.first_query + block.query_count) : plan.keys;
   for (int64_t key = 0; key < keys; key += plan.key_block)
     attend_keys<kV>(plan, block, head.k, head.v, key, smaller(plan.key_block, keys - key));
-  store_outputs<kV>(plan, block, head.y, head.y_row);
+  store_outputs<kV>(plan, block, head.y, head.y_row, head.narrow);
 }
 
 /// Rows `first` … `first+count-1` of one head of K and V; `first` is even.
-void pack(const Plan& plan, const float* k, int64_t k_stride, const float* v, int64_t v_stride, int64_t first,
-          int64_t count, float* k_packed, float* v_packed) {
+void pack(const Plan& plan, const Rows& k, const Rows& v, int64_t first, int64_t count, float* k_packed,
+          float* v_packed) {
   const int64_t size = plan.head_size;
-  k += first * k_stride;
-  v += first * v_stride;
   k_packed += first * plan.k_row;
   v_packed += units(first) * plan.v_row;
 #if defined(__AVX512BF16__)
-  for (int64_t t = 0; t < count; ++t)
-    for (int64_t d = 0; d < size; d += 16) {
-      const __mmask16 in = static_cast<__mmask16>((1u << smaller(16, size - d)) - 1);
-      const __mmask16 out = static_cast<__mmask16>((1u << smaller(16, 2 * plan.k_row - d)) - 1);
-      const __m256i pairs = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(in, k + t * k_stride + d));
-      _mm256_mask_storeu_epi16(reinterpret_cast<uint16_t*>(k_packed + t * plan.k_row) + d, out, pairs);
+  const auto mask = [](int64_t n) { return static_cast<__mmask16>((1u << smaller(16, n)) - 1); };
+  for (int64_t t = 0; t < count; ++t) {
+    if (k.narrow) {
+      std::memcpy(k_packed + t * plan.k_row, k.halves(first + t), 2 * size);
+      continue;
     }
+    for (int64_t d = 0; d < size; d += 16) {
+      const __m512 row = _mm512_maskz_loadu_ps(mask(size - d), k.floats(first + t) + d);
+      _mm256_mask_storeu_epi16(reinterpret_cast<uint16_t*>(k_packed + t * plan.k_row) + d, mask(2 * plan.k_row - d),
+                               (__m256i)_mm512_cvtneps_pbh(row));
+    }
+  }
   for (int64_t t = 0; t < count; t += 2)
     for (int64_t d = 0; d < size; d += 16) {
-      const __mmask16 in = static_cast<__mmask16>((1u << smaller(16, size - d)) - 1);
-      const float* row = v + t * v_stride + d;
-      const Vec low = _mm512_maskz_loadu_ps(in, row);
-      const Vec high = t + 1 < count ? _mm512_maskz_loadu_ps(in, row + v_stride) : Vec{};
-      _mm512_mask_storeu_ps(v_packed + t / 2 * plan.v_row + d, in, pair(low, high));
+      const __mmask16 in = mask(size - d);
+      Vec words;
+      if (v.narrow) {
+        const auto widen = [&](int64_t row) {
+          return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(in, v.halves(first + row) + d));
+        };
+        const __m512i high = t + 1 < count ? _mm512_slli_epi32(widen(t + 1), 16) : _mm512_setzero_si512();
+        words = (Vec)_mm512_or_si512(widen(t), high);
+      } else {
+        const Vec low = _mm512_maskz_loadu_ps(in, v.floats(first + t) + d);
+        const Vec high = t + 1 < count ? _mm512_maskz_loadu_ps(in, v.floats(first + t + 1) + d) : Vec{};
+        words = pair(low, high);
+      }
+      _mm512_mask_storeu_ps(v_packed + t / 2 * plan.v_row + d, in, words);
     }
 #else
   for (int64_t t = 0; t < count; ++t) {
-    std::memcpy(k_packed + t * plan.k_row, k + t * k_stride, sizeof(float) * size);
-    std::memcpy(v_packed + t * plan.v_row, v + t * v_stride, sizeof(float) * size);
+    std::memcpy(k_packed + t * plan.k_row, k.floats(first + t), sizeof(float) * size);
+    std::memcpy(v_packed + t * plan.v_row, v.floats(first + t), sizeof(float) * size);
   }
 #endif
 }
 
 const char* reject(const OpCall& call) noexcept {
+  const auto& attrs = call.as<AttentionAttrs>();
+  const bool whole_pairs = call.output.shape[2] / attrs.heads % 2 == 0;
   for (const ArgType& input : call.inputs) {
-    if (input.dtype != DType::f32) return "needs f32 inputs";
     if (input.strides[2] != 1 && input.shape[2] != 1) return "needs neighbouring channels";
+    if (input.dtype == DType::f32) continue;
+    if (!kPairs || input.dtype != DType::bf16) return "needs f32 inputs";
+    if (!whole_pairs || input.strides[1] % 2 != 0 || attrs.scale <= 0) return "bf16 inputs: no whole pairs to read";
   }
+  if (call.output.dtype != DType::f32 && !(kPairs && whole_pairs && call.output.dtype == DType::bf16))
+    return "cannot make such a result";
   if (kPairs && call.as<AttentionAttrs>().precision != DType::bf16) return "rounds to bf16, but f32 is asked for";
   return nullptr;
 }
@@ -370,11 +421,15 @@ void run(const KernelArgs& args) noexcept {
   const OpCall& call = args.call;
   const auto& attrs = call.as<AttentionAttrs>();
   const Plan plan(call);
-  const Shape &qs = call.inputs[0].strides, &ks = call.inputs[1].strides, &vs = call.inputs[2].strides;
-  const auto* q = static_cast<const float*>(args.inputs[0]);
-  const auto* k = static_cast<const float*>(args.inputs[1]);
-  const auto* v = static_cast<const float*>(args.inputs[2]);
-  auto* y = static_cast<float*>(args.output);
+  const int64_t y_size = size_of(call.output.dtype);
+  auto* y = static_cast<std::byte*>(args.output);
+  // Rows of input `index` from one batch, row and column on.
+  const auto rows = [&](size_t index, int64_t b, int64_t row, int64_t column) {
+    const ArgType& type = call.inputs[index];
+    const int64_t offset = b * type.strides[0] + row * type.strides[1] + column;
+    return Rows{static_cast<const std::byte*>(args.inputs[index]) + offset * size_of(type.dtype), type.strides[1],
+                type.dtype == DType::bf16};
+  };
   auto* packed = reinterpret_cast<float*>(args.scratch);
   float* work = packed + plan.group * (plan.k_size + plan.v_size);
   const int64_t y_row = plan.heads * plan.head_size;
@@ -387,8 +442,8 @@ void run(const KernelArgs& args) noexcept {
       const int64_t slot = start + task / parts, first = task % parts * kPackRows;
       const int64_t b = slot / plan.heads, column = slot % plan.heads * plan.head_size;
       float* target = packed + (slot - start) * (plan.k_size + plan.v_size);
-      pack(plan, k + b * ks[0] + column, ks[1], v + b * vs[0] + column, vs[1], first,
-           smaller(kPackRows, plan.keys - first), target, target + plan.k_size);
+      pack(plan, rows(1, b, 0, column), rows(2, b, 0, column), first, smaller(kPackRows, plan.keys - first), target,
+           target + plan.k_size);
     });
     args.pool.parallel_for(count * per_slot, [&](int64_t task, int thread) {
       const int64_t slot = start + task / per_slot, rest = task % per_slot;
@@ -407,12 +462,12 @@ void run(const KernelArgs& args) noexcept {
       block.first_query = first;
       block.query_count = smaller(kQueryBlock, plan.queries - first);
       const float* k_packed = packed + (slot - start) * (plan.k_size + plan.v_size);
-      const Head head{q + b * qs[0] + first * qs[1] + column,
+      const Head head{rows(0, b, first, column),
                       k_packed,
                       k_packed + plan.k_size,
-                      y + (b * plan.queries + first) * y_row + column,
-                      qs[1],
+                      y + ((b * plan.queries + first) * y_row + column) * y_size,
                       y_row,
+                      call.output.dtype == DType::bf16,
                       static_cast<float>(attrs.scale)};
       const int64_t vectors = ceil_div(block.query_count, kLanes);
       with_rows<kVectors>(smaller(kVectors, vectors), [&](auto width) { attend<width()>(plan, block, head); });

@@ -3,26 +3,39 @@
 #include <limits>
 #include <vector>
 
+#include <easel/half.h>
+
 #include "ops/isa.h"
+#include "tensor/convert.h"
 
 namespace easel::ops {
 namespace {
 
 const char* reject(const OpCall& call) noexcept {
   for (const ArgType& input : call.inputs)
-    if (input.dtype != DType::f32) return "needs f32 inputs";
+    if (input.dtype != DType::f32 && input.dtype != DType::bf16) return "needs f32 or bf16 inputs";
   return nullptr;
 }
 
-/// One query against all keys of its head. scores: [T] working memory.
-void attend(const OpCall& call, const float* q, const float* k, const float* v, int64_t head_size, int64_t keys,
-            double* scores, double* sums, float* y) noexcept {
-  const double scale = call.as<AttentionAttrs>().scale;
-  const Shape &qs = call.inputs[0].strides, &ks = call.inputs[1].strides, &vs = call.inputs[2].strides;
+/// Rows of an argument, beginning at one batch and head.
+struct Rows {
+  const void* data;
+  const ArgType& type;
+  int64_t first;
+  double operator()(int64_t row, int64_t d) const {
+    const int64_t i = first + row * type.strides[1] + d * type.strides[2];
+    return type.dtype == DType::f32 ? static_cast<const float*>(data)[i]
+                                    : bf16_to_float(static_cast<const uint16_t*>(data)[i]);
+  }
+};
+
+/// Query i against all keys of its head. scores: [T], sums: [D] working memory.
+void attend(double scale, const Rows& q, int64_t i, const Rows& k, const Rows& v, int64_t head_size, int64_t keys,
+            double* scores, double* sums) noexcept {
   double largest = -std::numeric_limits<double>::infinity();
   for (int64_t t = 0; t < keys; ++t) {
     double dot = 0;
-    for (int64_t d = 0; d < head_size; ++d) dot += double(q[d * qs[2]]) * k[t * ks[1] + d * ks[2]];
+    for (int64_t d = 0; d < head_size; ++d) dot += q(i, d) * k(t, d);
     scores[t] = dot * scale;
     if (scores[t] > largest) largest = scores[t];
   }
@@ -31,9 +44,9 @@ void attend(const OpCall& call, const float* q, const float* k, const float* v, 
   for (int64_t t = 0; t < keys; ++t) {
     const double weight = std::exp(scores[t] - largest);
     total += weight;
-    for (int64_t d = 0; d < head_size; ++d) sums[d] += weight * v[t * vs[1] + d * vs[2]];
+    for (int64_t d = 0; d < head_size; ++d) sums[d] += weight * v(t, d);
   }
-  for (int64_t d = 0; d < head_size; ++d) y[d] = static_cast<float>(sums[d] / total);
+  for (int64_t d = 0; d < head_size; ++d) sums[d] /= total;
 }
 
 int64_t scratch_bytes(const OpCall& call, int threads) noexcept {
@@ -43,19 +56,20 @@ int64_t scratch_bytes(const OpCall& call, int threads) noexcept {
 void run(const KernelArgs& args) noexcept {
   const OpCall& call = args.call;
   const auto& attrs = call.as<AttentionAttrs>();
-  const ArgType &q = call.inputs[0], &k = call.inputs[1], &v = call.inputs[2];
+  const ArgType &q = call.inputs[0], &k = call.inputs[1];
   const int64_t queries = q.shape[1], keys = k.shape[1], channels = q.shape[2], head_size = channels / attrs.heads;
-  const auto* qp = static_cast<const float*>(args.inputs[0]);
-  const auto* kp = static_cast<const float*>(args.inputs[1]);
-  const auto* vp = static_cast<const float*>(args.inputs[2]);
-  auto* y = static_cast<float*>(args.output);
   args.pool.parallel_for(q.shape[0] * queries * attrs.heads, [&](int64_t task, int thread) {
     const int64_t h = task % attrs.heads, i = task / attrs.heads % queries, b = task / attrs.heads / queries;
-    const int64_t kb = k.shape[0] == 1 ? 0 : b, c = h * head_size;
+    const int64_t c = h * head_size;
+    const auto rows = [&](size_t index) {
+      const ArgType& type = call.inputs[index];
+      return Rows{args.inputs[index], type, (type.shape[0] == 1 ? 0 : b) * type.strides[0] + c * type.strides[2]};
+    };
     double* scores = reinterpret_cast<double*>(args.scratch) + thread * (keys + channels);
-    attend(call, qp + b * q.strides[0] + i * q.strides[1] + c * q.strides[2], kp + kb * k.strides[0] + c * k.strides[2],
-           vp + kb * v.strides[0] + c * v.strides[2], head_size, attrs.causal ? i + 1 : keys, scores, scores + keys,
-           y + (b * queries + i) * channels + c);
+    double* sums = scores + keys;
+    attend(attrs.scale, rows(0), i, rows(1), rows(2), head_size, attrs.causal ? i + 1 : keys, scores, sums);
+    for (int64_t d = 0; d < head_size; ++d)
+      store_from_double(args.output, call.output.dtype, (b * queries + i) * channels + c + d, sums[d]);
   });
 }
 

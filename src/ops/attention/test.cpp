@@ -29,6 +29,12 @@ Case make(const Sizes& s, DType precision) {
   return c;
 }
 
+Case narrow(Case c) {
+  for (Arg& input : c.inputs) input.dtype = DType::bf16;
+  std::get<AttentionAttrs>(c.attrs).result = DType::bf16;
+  return c;
+}
+
 /// Scores of ±65536 that are exact in f32 and bf16: nothing may overflow, and ties must share.
 Case extreme(DType precision) {
   Case c = make({1, 70, 131, 1, 8, false, false, 0.25}, precision);
@@ -74,6 +80,17 @@ OpTests attention_tests() {
     hand.expected = {4, 7};
     t.cases.push_back(hand);
   }
+  // bf16 in memory: queries, keys and values, the result, or all.
+  for (int which = 1; which < 16; ++which)
+    for (const Sizes& sizes : {Sizes{2, 130, 131, 3, 40}, Sizes{1, 19, 300, 2, 10}, Sizes{1, 66, 77, 2, 512}}) {
+      Case c = make(sizes, DType::bf16);
+      for (size_t i = 0; i < 3; ++i)
+        if (which >> i & 1) c.inputs[i].dtype = DType::bf16;
+      if (which >> 3) std::get<AttentionAttrs>(c.attrs).result = DType::bf16;
+      t.cases.push_back(c);
+    }
+  t.cases.push_back(narrow(make({2, 77, 77, 2, 64, true}, DType::bf16)));
+  t.cases.push_back(narrow(make({3, 66, 77, 2, 40, false, true}, DType::bf16)));
   // More keys and values than are packed at a time.
   t.cases.push_back(make({1, 3, 9000, 4, 80}, DType::f32));
   for (DType precision : {DType::f32, DType::bf16}) {

@@ -164,7 +164,7 @@ void transform_input(const WinogradPlan<kOut>& plan, const float* x, int64_t til
 template <int kOut>
 struct TileRows {
   int count = 0;
-  float* out[kOut * kOut];
+  void* out[kOut * kOut];
   const float* residual[kOut * kOut];
   const float* channel_bias[kOut * kOut];
 };

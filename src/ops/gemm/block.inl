@@ -14,8 +14,8 @@ constexpr int64_t kPieceWords = 1280;
 /// Rows of the left matrix with what belongs to them. Null pointers where the call has no such argument.
 struct BlockRows {
   int count = 0;
-  const float* a[kBlockRows];
-  float* out[kBlockRows];
+  const float* a[kBlockRows];  ///< words of A: floats, or pairs of bf16
+  void* out[kBlockRows];
   const float* residual[kBlockRows];
   const float* channel_bias[kBlockRows];
 };

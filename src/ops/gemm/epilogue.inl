@@ -9,6 +9,7 @@ struct Epilogue {
   const float* bias = nullptr;
   Activation activation = Activation::none;
   bool stream = false;  ///< store past the caches
+  bool narrow = false;  ///< the result is bf16
 };
 
 /// Whether a result is too large for any cache to hold until it is read, so that its lines need not be read first.
@@ -30,7 +31,8 @@ inline F activate(F x) {
 /// One row of a tile: `count` columns beginning at `column`.
 template <Activation activation>
 void finish_row(const float* sums, int64_t column, int count, int gate_offset, const float* bias,
-                const float* gate_bias, const float* channel_bias, const float* residual, float* out, bool stream) {
+                const float* gate_bias, const float* channel_bias, const float* residual, void* out, bool stream,
+                bool narrow) {
   for (int i = 0; i < count; i += kW) {
     const int n = std::min(kW, count - i);
     const int64_t c = column + i;
@@ -46,7 +48,12 @@ void finish_row(const float* sums, int64_t column, int count, int gate_offset, c
       y = activate<activation>(y);
     }
     if (residual) y = y + get(residual + c);
-    n < kW ? simd::store_n(out + c, y, n) : stream ? store_past(out + c, y) : store(out + c, y);
+    if (narrow) {
+      simd::store_bf16(static_cast<uint16_t*>(out) + c, y, n);
+      continue;
+    }
+    float* to = static_cast<float*>(out) + c;
+    n < kW ? simd::store_n(to, y, n) : stream ? store_past(to, y) : store(to, y);
   }
 }
 
@@ -61,7 +68,7 @@ void finish_tile(const Epilogue& epilogue, const Rows& rows, int first, int heig
     for (int r = 0; r < height; ++r)
       finish_row<activation>(sums + r * width, column, count, width / 2, epilogue.bias, gate_bias,
                              rows.channel_bias[first + r], rows.residual[first + r], rows.out[first + r],
-                             epilogue.stream);
+                             epilogue.stream, epilogue.narrow);
   };
   switch (epilogue.activation) {
     case Activation::none: return finish.template operator()<Activation::none>();

@@ -66,8 +66,8 @@ inline int64_t balanced_block(int64_t rows, int64_t most, int threads) {
 }
 
 /// Why the weight or the types of a call do not suit this unit; nullptr if they do. Units with the bf16 dot product
-/// leave other weights to the plain AVX-512 ones.
-inline const char* reject_types(const OpCall& call) {
+/// leave other weights to the plain AVX-512 ones; they also take and make bf16 activations where `narrow` says so.
+inline const char* reject_types(const OpCall& call, [[maybe_unused]] bool narrow = false) {
   const ArgType& w = call.inputs[1];
 #if defined(__AVX512BF16__)
   if (w.dtype != DType::bf16) return "the weight is not bf16";
@@ -75,11 +75,16 @@ inline const char* reject_types(const OpCall& call) {
   if (w.dtype != DType::f32 && w.dtype != DType::f16 && w.dtype != DType::bf16)
     return "the weight is not f32, f16 or bf16";
   if (!w.constant || !w.contiguous()) return "the weight is not a constant";
-  if (call.output.dtype != DType::f32) return "the result is not f32";
+#if defined(__AVX512BF16__)
+  const auto fits = [narrow](DType dtype) { return dtype == DType::f32 || (narrow && dtype == DType::bf16); };
+#else
+  const auto fits = [](DType dtype) { return dtype == DType::f32; };
+#endif
+  if (!fits(call.output.dtype)) return "the result is not f32";
   for (size_t i = 0; i < call.inputs.size(); ++i) {
     const ArgType& type = call.inputs[i];
     if (i == 1) continue;
-    if (type.dtype != DType::f32) return "activations are not f32";
+    if (type.dtype != DType::f32 && (i != 0 || !fits(type.dtype))) return "activations are not f32";
     if (type.shape.rank() > 0 && type.strides[-1] != 1 && type.shape[-1] > 1) return "the last axis is strided";
   }
   return nullptr;

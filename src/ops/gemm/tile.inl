@@ -61,7 +61,9 @@ void tile(const float* const* a, int64_t offset, const Walk& walk, const void* p
         for (int v = 0; v < vectors; ++v) bv[v] = (__m512bh)_mm512_loadu_si512(b + v * kW);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; ++r) {
-          const __m512bh x = (__m512bh)_mm512_castps_si512(splat(row[r][k]));
+          float pair;  // may lie at an odd element of a bf16 row
+          std::memcpy(&pair, row[r] + k, sizeof pair);
+          const __m512bh x = (__m512bh)_mm512_castps_si512(splat(pair));
 #pragma GCC unroll 4
           for (int v = 0; v < vectors; ++v) acc[r][v] = _mm512_dpbf16_ps(acc[r][v], x, bv[v]);
         }

@@ -1,6 +1,7 @@
 // Two passes over memory. The first takes, per chunk of positions, mean and sum of squared deviations of every channel,
 // then of every group; chunks are merged in their order, in double. The second normalizes and applies the activation.
 #include <cmath>
+#include <type_traits>
 
 #include "ops/isa.h"
 #include "ops/parts.h"
@@ -143,8 +144,8 @@ void find_coefficients(const Sizes& s, const Moments* moments, const float* weig
   }
 }
 
-template <Vec (*kFunction)(Vec)>
-void normalize(const float* x, float* y, int64_t rows, int64_t channels, Coefficients by) {
+template <Vec (*kFunction)(Vec), typename Y>
+void normalize(const float* x, Y* y, int64_t rows, int64_t channels, Coefficients by) {
   for (int64_t r = 0; r < rows; ++r, x += channels, y += channels) {
     int64_t c = 0;
     const auto at = [&](int64_t i) {
@@ -152,29 +153,30 @@ void normalize(const float* x, float* y, int64_t rows, int64_t channels, Coeffic
     };
     for (; c + 2 * kLanes <= channels; c += 2 * kLanes) {
       const Vec first = at(c), second = at(c + kLanes);
-      store(y + c, first);
-      store(y + c + kLanes, second);
+      store_as(y + c, first, kLanes);
+      store_as(y + c + kLanes, second, kLanes);
     }
     for (; c < channels; c += kLanes) {
       const int64_t n = std::min(kLanes, channels - c);
       const Vec v = (load_n(x + c, n) - load_n(by.mean + c, n)) * load_n(by.factor + c, n) + load_n(by.offset + c, n);
-      store_n(y + c, kFunction(v), n);
+      store_as(y + c, kFunction(v), n);
     }
   }
 }
 
 Vec same(Vec x) { return x; }
 
+template <typename Y>
 auto normalizer(Activation activation) {
   switch (activation) {
-    case Activation::silu: return normalize<silu>;
-    case Activation::gelu_erf: return normalize<gelu_erf>;
-    case Activation::gelu_tanh: return normalize<gelu_tanh>;
-    case Activation::quick_gelu: return normalize<quick_gelu>;
+    case Activation::silu: return normalize<silu, Y>;
+    case Activation::gelu_erf: return normalize<gelu_erf, Y>;
+    case Activation::gelu_tanh: return normalize<gelu_tanh, Y>;
+    case Activation::quick_gelu: return normalize<quick_gelu, Y>;
     case Activation::none:
     case Activation::geglu: break;
   }
-  return normalize<same>;
+  return normalize<same, Y>;
 }
 
 const char* group_norm_reject(const OpCall& call) noexcept {
@@ -182,7 +184,8 @@ const char* group_norm_reject(const OpCall& call) noexcept {
     if (input.dtype != DType::f32) return "needs f32";
     if (!input.contiguous()) return "needs contiguous rows";
   }
-  return nullptr;
+  const DType result = call.output.dtype;
+  return result == DType::f32 || result == DType::bf16 ? nullptr : "the result is neither f32 nor bf16";
 }
 
 int64_t group_norm_scratch(const OpCall& call, int threads) noexcept { return Scratch::bytes(Sizes(call), threads); }
@@ -193,7 +196,6 @@ void group_norm_run(const KernelArgs& args) noexcept {
   const float* x = static_cast<const float*>(args.inputs[0]);
   const float* weight = static_cast<const float*>(args.inputs[1]);
   const float* bias = static_cast<const float*>(args.inputs[2]);
-  float* y = static_cast<float*>(args.output);
   const Scratch scratch(args.scratch, s, args.pool.threads());
   const auto first_row = [&](int64_t part) { return part / s.chunks * s.positions + part % s.chunks * s.chunk; };
   const auto rows_of = [&](int64_t part) { return std::min(s.chunk, s.positions - part % s.chunks * s.chunk); };
@@ -213,11 +215,15 @@ void group_norm_run(const KernelArgs& args) noexcept {
     find_coefficients(s, scratch.groups + picture * s.chunks * s.groups, weight, bias, attrs.eps,
                       scratch.of_picture(s, picture));
   });
-  const auto normalize_rows = normalizer(attrs.activation);
-  args.pool.parallel_for(s.pictures * s.chunks, [&](int64_t part, int) {
-    const int64_t at = first_row(part) * s.channels;
-    normalize_rows(x + at, y + at, rows_of(part), s.channels, scratch.of_picture(s, part / s.chunks));
-  });
+  const auto write = [&](auto* y) {
+    const auto normalize_rows = normalizer<std::remove_pointer_t<decltype(y)>>(attrs.activation);
+    args.pool.parallel_for(s.pictures * s.chunks, [&](int64_t part, int) {
+      const int64_t at = first_row(part) * s.channels;
+      normalize_rows(x + at, y + at, rows_of(part), s.channels, scratch.of_picture(s, part / s.chunks));
+    });
+  };
+  args.call.output.dtype == DType::bf16 ? write(static_cast<uint16_t*>(args.output))
+                                        : write(static_cast<float*>(args.output));
 }
 
 }  // namespace

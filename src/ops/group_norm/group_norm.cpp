@@ -12,12 +12,13 @@ ValueType infer(const GroupNormAttrs& attrs, Inputs inputs) {
   x.shape.back().exact_div(attrs.groups);
   expect_shape("group_norm", "weight", inputs[1], {x.shape.back()});
   expect_shape("group_norm", "bias", inputs[2], {x.shape.back()});
-  return x;
+  return {attrs.result, x.shape};
 }
 
 std::string to_string(const GroupNormAttrs& attrs) {
-  return fmt::format(" groups={} eps={:g}{}", attrs.groups, attrs.eps,
-                     attrs.activation == Activation::none ? "" : fmt::format(" {}", to_string(attrs.activation)));
+  return fmt::format(" groups={} eps={:g}{}{}", attrs.groups, attrs.eps,
+                     attrs.activation == Activation::none ? "" : fmt::format(" {}", to_string(attrs.activation)),
+                     result_suffix(attrs.result));
 }
 
 }  // namespace easel::ops

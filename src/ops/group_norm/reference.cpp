@@ -3,6 +3,7 @@
 #include "ops/activation/exact.h"
 #include "ops/isa.h"
 #include "ops/parts.h"
+#include "tensor/convert.h"
 
 namespace easel::ops {
 
@@ -27,7 +28,6 @@ void run(const KernelArgs& args) noexcept {
     for (int64_t group = 0; group < attrs.groups; ++group) {
       const int64_t first = picture * positions * channels + group * width;
       const float* x = static_cast<const float*>(args.inputs[0]) + first;
-      float* y = static_cast<float*>(args.output) + first;
       double mean = 0, variance = 0;
       const auto each = [&](auto&& body) {
         for (int64_t p = 0; p < positions; ++p)
@@ -40,7 +40,7 @@ void run(const KernelArgs& args) noexcept {
       const double factor = 1 / std::sqrt(variance / count + attrs.eps);
       each([&](int64_t i, int64_t c) {
         const double value = (x[i] - mean) * factor * weight[group * width + c] + bias[group * width + c];
-        y[i] = static_cast<float>(activate_exactly(attrs.activation, value));
+        store_from_double(args.output, args.call.output.dtype, first + i, activate_exactly(attrs.activation, value));
       });
     }
 }

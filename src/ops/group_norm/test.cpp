@@ -15,6 +15,12 @@ OpTests group_norm_tests() {
     add({2, 3, 5, n}, 1);
     add({1, 7, 3 * n}, 3, Activation::silu);
   }
+  for (const Activation activation : {Activation::none, Activation::silu})
+    for (const int64_t n : tail_lengths())
+      tests.cases.push_back({.attrs = GroupNormAttrs{.groups = 1, .activation = activation, .result = DType::bf16},
+                             .inputs = {{.shape = {2, 3, 5, n}}, weight({n}), weight({n})},
+                             .tolerance = 1,
+                             .precision = DType::bf16});
   add({2, 16, 12, 320}, 32, Activation::silu);
   add({1, 9, 9, 130}, 13);
   add({1, 70, 70, 40}, 8, Activation::silu);  // several chunks, the last one short

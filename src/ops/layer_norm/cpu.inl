@@ -28,8 +28,8 @@ double shifted_sum(const float* x, int64_t count, float shift) {
   return total;
 }
 
-template <bool kAffine>
-void layer_norm_row(const float* x, const float* weight, const float* bias, float* y, int64_t columns, double eps) {
+template <bool kAffine, typename Y>
+void layer_norm_row(const float* x, const float* weight, const float* bias, Y* y, int64_t columns, double eps) {
   // Sums of differences from one element keep their digits where the mean is far from 0. The mean is used in two
   // parts for the same reason.
   const auto n = static_cast<double>(columns);
@@ -44,12 +44,12 @@ void layer_norm_row(const float* x, const float* weight, const float* bias, floa
   int64_t i = 0;
   for (; i + kLanes <= columns; i += kLanes) {
     const Vec v = normalize(load(x + i));
-    store(y + i, kAffine ? v * load(weight + i) + load(bias + i) : v);
+    store_as(y + i, kAffine ? v * load(weight + i) + load(bias + i) : v, kLanes);
   }
   if (i < columns) {
     const int64_t rest = columns - i;
     const Vec v = normalize(load_n(x + i, rest));
-    store_n(y + i, kAffine ? v * load_n(weight + i, rest) + load_n(bias + i, rest) : v, rest);
+    store_as(y + i, kAffine ? v * load_n(weight + i, rest) + load_n(bias + i, rest) : v, rest);
   }
 }
 
@@ -58,16 +58,18 @@ const char* layer_norm_reject(const OpCall& call) noexcept {
     if (input.dtype != DType::f32) return "needs f32";
     if (!input.contiguous()) return "needs contiguous rows";
   }
-  return nullptr;
+  const DType result = call.output.dtype;
+  return result == DType::f32 || result == DType::bf16 ? nullptr : "the result is neither f32 nor bf16";
 }
 
-void layer_norm_run(const KernelArgs& args) noexcept {
+template <typename Y>
+void layer_norm_rows(const KernelArgs& args) noexcept {
   const Shape& shape = args.call.output.shape;
   const int64_t columns = shape.back(), rows = product(shape, 0, shape.rank() - 1);
   if (columns == 0) return;
   const auto& attrs = args.call.as<LayerNormAttrs>();
   const float* x = static_cast<const float*>(args.inputs[0]);
-  float* y = static_cast<float*>(args.output);
+  Y* y = static_cast<Y*>(args.output);
   const float* weight = attrs.affine ? static_cast<const float*>(args.inputs[1]) : nullptr;
   const float* bias = attrs.affine ? static_cast<const float*>(args.inputs[2]) : nullptr;
   for_parts(args.pool, rows, rows_per_task(columns), [&](int64_t begin, int64_t end) {
@@ -78,6 +80,10 @@ void layer_norm_run(const KernelArgs& args) noexcept {
         layer_norm_row<false>(x + row * columns, weight, bias, y + row * columns, columns, attrs.eps);
     }
   });
+}
+
+void layer_norm_run(const KernelArgs& args) noexcept {
+  args.call.output.dtype == DType::bf16 ? layer_norm_rows<uint16_t>(args) : layer_norm_rows<float>(args);
 }
 
 }  // namespace

@@ -11,11 +11,11 @@ ValueType infer(const LayerNormAttrs& attrs, Inputs inputs) {
     expect_shape("layer_norm", "weight", inputs[1], {x.shape.back()});
     expect_shape("layer_norm", "bias", inputs[2], {x.shape.back()});
   }
-  return x;
+  return {attrs.result, x.shape};
 }
 
 std::string to_string(const LayerNormAttrs& attrs) {
-  return fmt::format(" eps={:g}{}", attrs.eps, attrs.affine ? "" : " plain");
+  return fmt::format(" eps={:g}{}{}", attrs.eps, attrs.affine ? "" : " plain", result_suffix(attrs.result));
 }
 
 }  // namespace easel::ops

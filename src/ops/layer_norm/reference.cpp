@@ -2,6 +2,7 @@
 
 #include "ops/isa.h"
 #include "ops/parts.h"
+#include "tensor/convert.h"
 
 namespace easel::ops {
 
@@ -21,7 +22,6 @@ void run(const KernelArgs& args) noexcept {
   const auto& attrs = args.call.as<LayerNormAttrs>();
   for (int64_t row = 0; row < rows; ++row) {
     const float* x = static_cast<const float*>(args.inputs[0]) + row * columns;
-    float* y = static_cast<float*>(args.output) + row * columns;
     double mean = 0, variance = 0;
     for (int64_t i = 0; i < columns; ++i) mean += x[i];
     mean /= static_cast<double>(columns);
@@ -30,7 +30,7 @@ void run(const KernelArgs& args) noexcept {
     for (int64_t i = 0; i < columns; ++i) {
       const double weight = attrs.affine ? static_cast<const float*>(args.inputs[1])[i] : 1.0;
       const double bias = attrs.affine ? static_cast<const float*>(args.inputs[2])[i] : 0.0;
-      y[i] = static_cast<float>((x[i] - mean) * factor * weight + bias);
+      store_from_double(args.output, args.call.output.dtype, row * columns + i, (x[i] - mean) * factor * weight + bias);
     }
   }
 }

@@ -19,6 +19,11 @@ OpTests layer_norm_tests() {
   add({3, 64}, 7, 0);  // equal elements
   add({70}, 0, 1);
   add({0, 8}, 0, 1);
+  for (const int64_t n : tail_lengths())
+    tests.cases.push_back({.attrs = LayerNormAttrs{.result = DType::bf16},
+                           .inputs = {{.shape = {3, n}}, weight({n}), weight({n})},
+                           .tolerance = 1,
+                           .precision = DType::bf16});
   tests.cases.push_back({.attrs = LayerNormAttrs{.eps = 0},
                          .inputs = {{.shape = {2, 4}, .values = {1, 3, 1, 3, 0, 0, 0, 4}},
                                     {.shape = {4}, .constant = true, .values = {1, 1, 2, 1}},

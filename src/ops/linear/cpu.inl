@@ -15,6 +15,7 @@ struct LinearPlan {
   int64_t blocks, block_rows, ranges;
   Pieces pieces;
   int64_t staged_row;  ///< words between rows of the staged copy of x; 0: x is read where it is
+  bool pairs;          ///< x is bf16 already
 
   LinearPlan(const OpCall& call, int threads)
       : attrs(call.as<LinearAttrs>()),
@@ -32,7 +33,8 @@ struct LinearPlan {
     blocks = rows == 0 ? 0 : (rows + block_rows - 1) / block_rows;
     ranges = std::clamp<int64_t>(tasks_for(threads) / std::max<int64_t>(1, blocks), 1, columns);
     // Rows a power of two apart would share cache sets: one more line each.
-    staged_row = words == Words::bf16_dot ? (staged_words(words, depth) + 15) / 16 * 16 + 16 : 0;
+    pairs = x.dtype == DType::bf16;
+    staged_row = words == Words::bf16_dot && !pairs ? (staged_words(words, depth) + 15) / 16 * 16 + 16 : 0;
   }
 
   /// Whether x is converted once for all tasks, or block by block where a block meets all columns anyway.
@@ -61,8 +63,11 @@ void linear_run(const KernelArgs& args, const LinearPlan& plan) {
   const auto* packed = static_cast<const uint32_t*>(args.inputs[1]);
   const float* residual = plan.attrs.residual ? static_cast<const float*>(args.inputs[2 + plan.attrs.bias]) : nullptr;
   const ArgType* residual_type = residual ? &args.call.inputs[2u + plan.attrs.bias] : nullptr;
-  float* out = static_cast<float*>(args.output);
-  const Epilogue epilogue{plan.attrs.bias ? static_cast<const float*>(args.inputs[2]) : nullptr, plan.attrs.activation};
+  auto* out = static_cast<std::byte*>(args.output);
+  const int64_t out_row = plan.panels.columns() * size_of(args.call.output.dtype);
+  const Epilogue epilogue{.bias = plan.attrs.bias ? static_cast<const float*>(args.inputs[2]) : nullptr,
+                          .activation = plan.attrs.activation,
+                          .narrow = args.call.output.dtype == DType::bf16};
   float* staged = reinterpret_cast<float*>(args.scratch);
   std::byte* thread_scratch = args.scratch + plan.shared_bytes();
 
@@ -87,10 +92,13 @@ void linear_run(const KernelArgs& args, const LinearPlan& plan) {
       } else if (plan.staged_row != 0) {
         stage_row<words>(x + row_offset(plan.x, m), plan.depth, own + i * plan.staged_row);
         rows.a[i] = own + i * plan.staged_row;
+      } else if (plan.pairs) {
+        rows.a[i] =
+            reinterpret_cast<const float*>(static_cast<const uint16_t*>(args.inputs[0]) + row_offset(plan.x, m));
       } else {
         rows.a[i] = x + row_offset(plan.x, m);
       }
-      rows.out[i] = out + m * plan.panels.columns();
+      rows.out[i] = out + m * out_row;
       rows.residual[i] = residual ? residual + row_offset(*residual_type, m) : nullptr;
       rows.channel_bias[i] = nullptr;
     }
@@ -105,7 +113,11 @@ void run(const KernelArgs& args) noexcept {
   with_words(plan.words, [&]<Words words>() { linear_run<words>(args, plan); });
 }
 
-const char* reject(const OpCall& call) noexcept { return reject_types(call); }
+const char* reject(const OpCall& call) noexcept {
+  const ArgType& x = call.inputs[0];
+  if (x.dtype == DType::bf16 && x.shape.back() % 2 != 0) return "an odd number of bf16 elements makes no whole pairs";
+  return reject_types(call, /*narrow=*/true);
+}
 
 const PackFormat* format(const OpCall& call, int index) noexcept {
   if (index != 1) return nullptr;

@@ -9,7 +9,7 @@ ValueType infer(const LinearAttrs& attrs, Inputs inputs) {
   expect_rank("linear", "weight", w, 2, 2);
   expect_floating("linear", "x", x);
   expect_shape("linear", "weight", w, {w.shape[0], x.shape.back()});
-  ValueType y = x;
+  ValueType y = {attrs.result, x.shape};
   y.shape.back() = attrs.activation == Activation::geglu ? w.shape[0].exact_div(2) : w.shape[0];
   if (attrs.bias) expect_shape("linear", "bias", inputs[2], {w.shape[0]});
   if (attrs.residual) expect_shape("linear", "residual", inputs[2u + attrs.bias], y.shape);
@@ -17,8 +17,9 @@ ValueType infer(const LinearAttrs& attrs, Inputs inputs) {
 }
 
 std::string to_string(const LinearAttrs& attrs) {
-  return fmt::format("{}{}{}", attrs.bias ? " bias" : "", attrs.residual ? " residual" : "",
-                     attrs.activation == Activation::none ? "" : fmt::format(" {}", to_string(attrs.activation)));
+  return fmt::format("{}{}{}{}", attrs.bias ? " bias" : "", attrs.residual ? " residual" : "",
+                     attrs.activation == Activation::none ? "" : fmt::format(" {}", to_string(attrs.activation)),
+                     result_suffix(attrs.result));
 }
 
 }  // namespace easel::ops

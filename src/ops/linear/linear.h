@@ -5,7 +5,8 @@
 namespace easel::ops {
 
 /// Fully connected layer over the last axis: y = act(x · wᵀ + bias) + residual.
-/// x: [..., K] f32; w: [N, K] f32|bf16|f16; bias: [N] f32; residual: shape of y, f32 → y: [..., N] f32.
+/// x: [..., K] f32|bf16; w: [N, K] f32|bf16|f16; bias: [N] f32; residual: shape of y, f32 → y: [..., N] of dtype
+/// `result`, f32 or bf16.
 /// With activation geglu, w is [2·N, K] and y = a · gelu_erf(g), where a and g are the first and the last N columns.
 /// The dtype of w is the precision of the products: bf16 weights also round x to bf16; sums are f32.
 /// Inputs in order: x, w, [bias], [residual]. Throws shape_mismatch.
@@ -13,6 +14,7 @@ struct LinearAttrs {
   bool bias = false;
   bool residual = false;
   Activation activation = Activation::none;
+  DType result = DType::f32;
   bool operator==(const LinearAttrs&) const = default;
 };
 

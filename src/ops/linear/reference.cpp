@@ -5,13 +5,14 @@
 #include "ops/gemm/reference.h"
 #include "ops/isa.h"
 #include "ops/linear/linear.h"
+#include "tensor/convert.h"
 
 namespace easel::ops {
 namespace {
 
 const char* reject(const OpCall& call) noexcept {
-  for (size_t i = 0; i < call.inputs.size(); ++i)
-    if (i != 1 && call.inputs[i].dtype != DType::f32) return "activations are not f32";
+  for (size_t i = 2; i < call.inputs.size(); ++i)
+    if (call.inputs[i].dtype != DType::f32) return "bias or residual is not f32";
   return reference_weight(call.inputs[1].dtype) ? nullptr : "the weight is not f32, f16 or bf16";
 }
 
@@ -32,16 +33,15 @@ void run(const KernelArgs& args) noexcept {
   const bool gated = attrs.activation == Activation::geglu;
   const int64_t depth = w.shape[1], columns = gated ? w.shape[0] / 2 : w.shape[0];
   const WeightReader weight{args.inputs[1], w.dtype};
-  const auto* source = static_cast<const float*>(args.inputs[0]);
-  auto* out = static_cast<float*>(args.output);
   int64_t rows = 1;
   for (int axis = 0; axis + 1 < x.shape.rank(); ++axis) rows *= x.shape[axis];
   args.pool.parallel_for(rows, [&](int64_t m, int) {
-    const float* row = source + row_offset(x, m);
+    const int64_t row = row_offset(x, m);
     const auto column = [&](int64_t n) {
       double sum = attrs.bias ? static_cast<const float*>(args.inputs[2])[n * in[2].strides[0]] : 0.0;
       for (int64_t k = 0; k < depth; ++k)
-        sum += double(row[k * x.strides[-1]]) * weight(n * w.strides[0] + k * w.strides[1]);
+        sum += load_as_double(args.inputs[0], x.dtype, row + k * x.strides[-1]) *
+               weight(n * w.strides[0] + k * w.strides[1]);
       return sum;
     };
     for (int64_t n = 0; n < columns; ++n) {
@@ -50,7 +50,7 @@ void run(const KernelArgs& args) noexcept {
                 : activate_exactly(attrs.activation, y);
       if (attrs.residual)
         y += static_cast<const float*>(args.inputs[next])[row_offset(in[next], m) + n * in[next].strides[-1]];
-      out[m * columns + n] = static_cast<float>(y);
+      store_from_double(args.output, args.call.output.dtype, m * columns + n, y);
     }
   });
 }

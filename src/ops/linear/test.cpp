@@ -1,4 +1,5 @@
 #include <cmath>
+#include <utility>
 
 #include "ops/harness.h"
 
@@ -51,6 +52,19 @@ OpTests linear_tests() {
         const bool flag = n % 2 != 0;
         t.cases.push_back(linear({5, 21}, n, {.bias = flag, .residual = !flag, .activation = activation}, dtype));
       }
+  }
+  // Activations in bf16, on either side or both.
+  const auto narrow = [&](Case c, bool in, bool out) {
+    if (in) c.inputs[0].dtype = DType::bf16;
+    if (out) std::get<LinearAttrs>(c.attrs).result = DType::bf16;
+    t.cases.push_back(c);
+  };
+  for (const auto& [in, out] : {std::pair(true, false), std::pair(false, true), std::pair(true, true)}) {
+    for (const int64_t n : tail_lengths()) narrow(linear({3, 2 * n}, n, {.bias = true}, DType::bf16), in, out);
+    narrow(linear({401, 34}, 70, {.bias = true, .residual = true}, DType::bf16), in, out);
+    narrow(linear({20, 3002}, 70, {}, DType::bf16), in, out);
+    narrow(linear({5, 22}, 97, {.bias = true, .activation = Activation::geglu}, DType::bf16), in, out);
+    narrow(linear({5, 22}, 40, {.activation = Activation::silu}, DType::bf16), in, out);
   }
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const auto bench = [&](int64_t m, int64_t n, int64_t k, LinearAttrs attrs = {.bias = true}) {
