@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <easel/cancel.h>
+#include <easel/profile.h>
 #include <easel/tensor.h>
 
 namespace easel {
@@ -28,7 +29,8 @@ struct LoadOptions {
   std::string tokenizer;          ///< folder with vocab.json and merges.txt; empty: the model's own
   bool keep_text_encoder = true;  ///< false: its memory is given back once the prompts of a call are encoded
   std::function<void(const std::string&)> warn;  ///< one line per warning; empty: standard error
-  CancelToken cancel;                            ///< stops loading and running
+  bool plan_only = false;  ///< a folder of configurations is enough: describe() tells the plan, nothing runs
+  CancelToken cancel;      ///< stops loading and running
 };
 
 /// One prompt's worth of pictures. Results depend on these fields alone, never on time, threads or earlier calls.
@@ -92,8 +94,10 @@ class TextToImagePipeline {
                              const std::function<void(const StepProgress&)>& progress = {},
                              const TraceSink& trace = {});
   /// Encodes the prompts of all requests first, so that the text encoder's memory can go before the first picture;
-  /// generate() then finds them encoded.
-  void encode_prompts(const std::vector<TextToImageRequest>& requests);
+  /// generate() then finds them encoded. Returns the seconds in `compile` and `text_encode`.
+  Timings encode_prompts(const std::vector<TextToImageRequest>& requests);
+  /// Reports every kernel launch from now on, on the thread that runs the model; an empty sink ends that.
+  void set_launch_sink(const LaunchSink& sink);
 
   struct Info {
     std::string path, family, scheduler_class;
@@ -109,7 +113,7 @@ class TextToImagePipeline {
   /// plan, peak memory; with `kernels`, for every layer the kernel chosen and why the others were not.
   std::string describe(const TextToImageRequest& request, bool kernels = false) const;
   /// The same as JSON text.
-  std::string describe_json(const TextToImageRequest& request) const;
+  std::string describe_json(const TextToImageRequest& request, bool kernels = false) const;
 
  private:
   struct Impl;

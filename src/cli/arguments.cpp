@@ -81,6 +81,10 @@ void Arguments::positional(const std::string& name, std::optional<std::string>& 
 void Arguments::text(const std::string& name, std::optional<std::string>& target) {
   impl_->add(name, true, [&target](const std::string& value) { target = value; });
 }
+void Arguments::optional_text(const std::string& name, std::optional<std::string>& target) {
+  impl_->add(name, true, [&target](const std::string& value) { target = value; });
+  impl_->entries.back().option->expected(0, 1);
+}
 void Arguments::whole(const std::string& name, std::optional<int64_t>& target, int64_t min, int64_t max) {
   impl_->add(name, true, [=, &target](const std::string& value) { target = parse_whole(name, value, min, max); });
 }

@@ -21,6 +21,8 @@ class Arguments {
   // A target is written by parse() and left alone where its option is absent. Names with dashes: "--steps".
   void positional(const std::string& name, std::optional<std::string>& target);
   void text(const std::string& name, std::optional<std::string>& target);
+  /// An option whose value may be left out, which makes the target "".
+  void optional_text(const std::string& name, std::optional<std::string>& target);
   void whole(const std::string& name, std::optional<int64_t>& target, int64_t min, int64_t max);
   void seed(const std::string& name, std::optional<uint64_t>& target);
   /// A finite number of at least `min`.

@@ -9,6 +9,7 @@ namespace easel::cli {
 
 int generate(std::span<const std::string> args);
 int inspect(std::span<const std::string> args);
+int bench(std::span<const std::string> args);
 int devices(std::span<const std::string> args);
 int make_random(std::span<const std::string> args);
 

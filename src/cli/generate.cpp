@@ -74,9 +74,7 @@ class Generation {
     seconds_.load = pipeline.info().load_seconds;
     bar_.phase("encoding the prompt");
     if (job.requests.size() > 1) {
-      const Clock::time_point encode = Clock::now();
-      pipeline.encode_prompts(job.requests);
-      seconds_.text_encode += seconds_since(encode);
+      add(seconds_, pipeline.encode_prompts(job.requests));
     }
     for (size_t i = 0; i < job.requests.size(); ++i) draw(job, i, pipeline, folder);
     if (options_.save_grid && !grid_.empty()) write_grid(job, folder);

@@ -21,8 +21,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kHelp =
     R"(Usage: easel inspect [MODEL | FILE.safetensors | PICTURE.png] [options]
-Tells what a model is made of and what a picture of a size would take, without running it;
-or the tensors of a weight file; or how a picture was made.
+Tells what a model is made of and what a picture of a size would take, without running it (its
+configurations are enough); or the tensors of a weight file; or how a picture was made.
 
   --model DIR|FILE|NAME         a model, also where the argument would be taken for a weight file
   --model-dir DIR               where names are looked up first
@@ -34,7 +34,8 @@ or the tensors of a weight file; or how a picture was made.
   --dtype TYPE                  fp32, bf16 or fp16
   --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    for one part
   --device cpu  --threads N
-  --kernels                     for every layer, the kernel chosen and why others were not
+  --kernels                     for every layer, the kernel chosen and why others were not;
+                                with --json every distinct call and the rows it could take
   --json                        one JSON object on standard output
 )";
 
@@ -118,11 +119,10 @@ int inspect(std::span<const std::string> args) {
   if (target && model.model)
     fail(ErrorCode::invalid_argument, "--model: expected one model, found \"{}\" too", printable(*target, 200));
   if (target) model.model = target;
-  if (kernels && json) fail(ErrorCode::invalid_argument, "--kernels: expected without --json");
-
   LoadOptions load = model.load_options();
   load.cancel = cancel_on_interrupt();
   load.warn = print_warning;
+  load.plan_only = true;
   const TextToImagePipeline pipeline = TextToImagePipeline::load(find_model(model.model, model.model_dir).path, load);
   TextToImageRequest request;
   request.width = width.value_or(0);
@@ -131,7 +131,7 @@ int inspect(std::span<const std::string> args) {
   request.batch_size = static_cast<int>(batch.value_or(0));
   request.guidance_scale = guidance_scale.value_or(request.guidance_scale);
   pipeline.validate(request);
-  std::string text = json ? pipeline.describe_json(request) : pipeline.describe(request, kernels);
+  std::string text = json ? pipeline.describe_json(request, kernels) : pipeline.describe(request, kernels);
   if (!text.ends_with('\n')) text += '\n';
   std::fputs(text.c_str(), stdout);
   return 0;

@@ -204,7 +204,10 @@ TEST(Exec, TextIsComputedOncePerRequest) {
   ASSERT_EQ(program->entries().size(), 3u);
   Session session(program);
   std::vector<Rate> seen;
-  session.set_observer([&](const EntryProgram& entry, const Command&, double) { seen.push_back(entry.rate); });
+  session.set_observer([&](const EntryProgram& entry, const Command&, auto begin, auto end) {
+    EXPECT_LE(begin, end);
+    seen.push_back(entry.rate);
+  });
   for (const char* name : {"x", "text", "time"})
     session.set(name, random_tensor(session.tensor(name).shape(), static_cast<uint32_t>(name[0])));
   session.run();

@@ -1,6 +1,5 @@
 #include "exec/session.h"
 
-#include <chrono>
 #include <cstring>
 
 #include "base/fail.h"
@@ -71,13 +70,10 @@ void Session::run(const EntryProgram& entry) {
   for (const Command& command : entry.commands) {
     if (context.cancel.cancelled()) fail(ErrorCode::cancelled, "{}: cancelled", program_->name());
     for (size_t i = 0; i < command.inputs.size(); ++i) pointers_[i] = address(command.inputs[i]);
-    const auto start = observer_ ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
+    const Clock::time_point begin = observer_ ? Clock::now() : Clock::time_point();
     command.kernel->run(
         {command.call, pointers_.data(), address(command.output), arena + command.scratch_offset, *context.pool});
-    if (observer_) {
-      const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-      observer_(entry, command, elapsed.count());
-    }
+    if (observer_) observer_(entry, command, begin, Clock::now());
   }
 }
 

@@ -1,6 +1,7 @@
 // The mutable side of running a program: arena, inputs, outputs and persistent values.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -40,8 +41,10 @@ class Session {
   /// Runs all entries, slowest first.
   void run();
 
-  /// Called after every command with its duration in seconds.
-  using Observer = std::function<void(const EntryProgram&, const Command&, double seconds)>;
+  /// Called after every command with the times between which it ran. Without an observer no clock is read.
+  using Clock = std::chrono::steady_clock;
+  using Observer =
+      std::function<void(const EntryProgram&, const Command&, Clock::time_point begin, Clock::time_point end)>;
   void set_observer(Observer observer) { observer_ = std::move(observer); }
   const Program& program() const { return *program_; }
 

@@ -32,6 +32,7 @@ WeightStore::WeightStore(std::shared_ptr<const WeightSource> source, device::Con
     : source_(std::move(source)), context_(std::move(context)) {}
 
 Tensor WeightStore::load(const Constant& weight) const {
+  if (!source_) fail(ErrorCode::io, "tensor '{}': expected weights, found none beside the plan", weight.weight_name());
   const Tensor stored = source_->load(weight.weight_name());
   if (!same_up_to_trailing_ones(stored.shape(), weight.shape()))
     fail(ErrorCode::shape_mismatch, "{}: tensor '{}': expected shape {}, found {}", source_->description(),
@@ -43,6 +44,7 @@ Tensor WeightStore::load(const Constant& weight) const {
 }
 
 void WeightStore::check(const Constant& constant) const {
+  if (!source_) return;
   if (constant.kind() == Constant::Kind::weight) load(constant);
   for (const graph::ConstantPtr& operand : constant.operands()) check(*operand);
 }

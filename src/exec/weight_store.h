@@ -40,6 +40,7 @@ using PackedWeightPtr = std::shared_ptr<const PackedWeight>;
 /// Thread-safe.
 class WeightStore {
  public:
+  /// source nullptr: there are no values, only plans; check() then believes the graph's shapes and get() throws.
   WeightStore(std::shared_ptr<const WeightSource> source, device::ContextPtr context);
 
   /// Throws io or shape_mismatch if a weight below `constant` is missing or has another shape. Reads no values.

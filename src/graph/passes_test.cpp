@@ -108,10 +108,11 @@ TEST_F(PassesTest, GroupNormTakesSiluButNotGelu) {
 
 TEST_F(PassesTest, EpilogueChain) {
   const ValueId x = input("x", {batch, 4}), r = input("r", {batch, 6});
-  const ValueId product = graph.add(ops::LinearAttrs{}, {x, weight("w", {6, 4})});
+  const ValueId product = graph.add(ops::LinearAttrs{}, {x, weight("w", {6, 4})}, "block.proj");
   graph.output("y", add(r, activation(add(product, weight("b", {6})), ops::Activation::silu)));
   EXPECT_EQ(run("fuse_epilogue"), 3);
   ASSERT_EQ(result.nodes().size(), 1u);
+  EXPECT_EQ(result.nodes()[0].scope, "block.proj");  // profiles and errors name the layer
   EXPECT_EQ(ops::to_string(result.nodes()[0].attrs), " bias residual silu");
   EXPECT_EQ(result.nodes()[0].inputs.size(), 4u);
 }

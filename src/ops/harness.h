@@ -42,8 +42,7 @@ struct Case {
   NonFinite nonfinite = NonFinite::exact;
   /// The result worked out by hand: checks the reference, too.
   std::vector<double> expected{};
-  /// Floating-point operations, for the benchmark; 0: count bytes, those of all inputs and the output unless given.
-  double flops = 0;
+  /// For the benchmark: bytes read and written, where they are not those of all inputs and the output.
   double bytes = 0;
 };
 

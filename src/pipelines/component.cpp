@@ -35,6 +35,7 @@ exec::Session& Component::session(const Bindings& sizes) {
   if (sessions_.size() >= kMaxSessions) sessions_.clear();
   auto session = std::make_unique<exec::Session>(exec::compile(graph_, store_, context_, options(sizes)), arena_);
   compile_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  session->set_observer(observer_);
   return *(sessions_[sizes] = std::move(session));
 }
 
@@ -46,6 +47,11 @@ exec::ProgramPtr Component::plan(const Bindings& sizes) {
     plan = exec::compile(graph_, store_, context_, plan_options);
   }
   return plan;
+}
+
+void Component::set_observer(const exec::Session::Observer& observer) {
+  observer_ = observer;
+  for (const auto& [sizes, session] : sessions_) session->set_observer(observer_);
 }
 
 void Component::drop() {

@@ -22,6 +22,9 @@ class Component {
   /// Gives back programs and packed weights; the next session() makes them again.
   void drop();
 
+  /// Called for every command of every session from now on; an empty one ends that.
+  void set_observer(const exec::Session::Observer& observer);
+
   const graph::Graph& graph() const { return graph_; }
   DType precision() const { return precision_; }
   /// Seconds spent compiling so far.
@@ -39,6 +42,7 @@ class Component {
   std::map<Bindings, std::unique_ptr<exec::Session>> sessions_;
   std::map<Bindings, exec::ProgramPtr> plans_;
   double compile_seconds_ = 0;
+  exec::Session::Observer observer_;
 };
 
 }  // namespace easel::pipelines

@@ -3,6 +3,7 @@
 
 #include "base/fail.h"
 #include "exec/call.h"
+#include "exec/profile.h"
 #include "pipelines/text_to_image_impl.h"
 
 namespace easel {
@@ -22,6 +23,7 @@ std::string megabytes(int64_t bytes) { return fmt::format("{:.1f} MB", static_ca
 // "f16 ×686" – how the component's tensors are stored.
 std::map<std::string, int> stored_dtypes(const Part& part) {
   std::map<std::string, int> counts;
+  if (!part.weights) return counts;
   for (const std::string& name : part.weights->files().names())
     ++counts[std::string(to_string(part.weights->files().find(name)->dtype))];
   return counts;
@@ -42,6 +44,23 @@ void list_kernels(const Part& part, device::Isa isa, std::string& out) {
                           reasons.empty() ? "" : reasons + ")")];
     }
   for (const auto& [line, count] : lines) out += fmt::format("    {:4} × {}\n", count, line);
+}
+
+// Every distinct call with the number of launches on each kernel row; the rows of its operator, best first, to `lists`.
+nlohmann::json calls_of(const Part& part, nlohmann::json& lists) {
+  std::map<std::pair<std::string, std::string>, std::map<std::string, int>> calls;
+  for (const exec::EntryProgram& entry : part.plan->entries())
+    for (const exec::Command& command : entry.commands) {
+      const Launch launch = exec::describe_launch(entry, command);
+      ++calls[{launch.op, launch.shapes}][launch.kernel];
+      nlohmann::json& list = lists[std::string(ops::op_name(command.call.attrs))];
+      if (!list.is_null()) continue;
+      for (const ops::Kernel* kernel : ops::kernels_of(command.call.attrs)) list.push_back(kernel->name);
+    }
+  nlohmann::json out = nlohmann::json::array();
+  for (const auto& [call, launches] : calls)
+    out.push_back({{"operator", call.first}, {"shapes", call.second}, {"launches", launches}});
+  return out;
 }
 
 }  // namespace
@@ -79,9 +98,10 @@ std::string TextToImagePipeline::describe(const TextToImageRequest& request, boo
     const exec::ProgramSummary& s = part.plan->summary();
     std::string stored;
     for (const auto& [dtype, count] : stored_dtypes(part))
-      stored += fmt::format("{}{} ×{}", stored.empty() ? "" : ", ", dtype, count);
+      stored += fmt::format("{}{} ×{}", stored.empty() ? "stored as " : ", ", dtype, count);
+    if (!part.weights) stored = "no weights here";
     out += fmt::format(
-        "  {} – {}\n    {:.2f} M parameters, stored as {}, runs in {}\n    {} commands; weights {}, activations {}, "
+        "  {} – {}\n    {:.2f} M parameters, {}, runs in {}\n    {} commands; weights {}, activations {}, "
         "inputs and outputs {}\n",
         part.name, part.network, static_cast<double>(s.parameters) / 1e6, stored, to_string(part.precision), s.commands,
         megabytes(s.weight_bytes), megabytes(s.arena_bytes), megabytes(s.slot_bytes));
@@ -97,7 +117,7 @@ std::string TextToImagePipeline::describe(const TextToImageRequest& request, boo
   return out + fmt::format("  peak memory  {} planned\n", megabytes(peak_bytes(parts)));
 }
 
-std::string TextToImagePipeline::describe_json(const TextToImageRequest& request) const {
+std::string TextToImagePipeline::describe_json(const TextToImageRequest& request, bool kernels) const {
   Impl& p = *impl_;
   const Impl::Job job = p.resolve(request);
   const std::vector<Part> parts = parts_of(p, job);
@@ -108,11 +128,11 @@ std::string TextToImagePipeline::describe_json(const TextToImageRequest& request
                         {"batch_size", job.batch_size}};
   for (const Part& part : parts) {
     const exec::ProgramSummary& s = part.plan->summary();
-    nlohmann::json kernels = nlohmann::json::object(), passes = nlohmann::json::object();
+    nlohmann::json rows = nlohmann::json::object(), passes = nlohmann::json::object();
     for (const exec::EntryProgram& entry : part.plan->entries())
       for (const exec::Command& command : entry.commands) {
         const std::string name = fmt::format("{} {}", ops::op_name(command.call.attrs), command.kernel->name);
-        kernels[name] = kernels.value(name, 0) + 1;
+        rows[name] = rows.value(name, 0) + 1;
       }
     for (const graph::PassReport& report : part.plan->pass_reports()) passes[report.name] = report.matches;
     out["components"].push_back({{"name", part.name},
@@ -123,9 +143,11 @@ std::string TextToImagePipeline::describe_json(const TextToImageRequest& request
                                  {"weight_bytes", s.weight_bytes},
                                  {"arena_bytes", s.arena_bytes},
                                  {"slot_bytes", s.slot_bytes},
+                                 {"nodes", part.plan->pass_reports().back().nodes_after},
                                  {"commands", s.commands},
-                                 {"kernels", kernels},
+                                 {"kernels", rows},
                                  {"passes", passes}});
+    if (kernels) out["components"].back()["calls"] = calls_of(part, out["kernel_rows"]);
   }
   out["peak_memory_bytes"] = peak_bytes(parts);
   return out.dump();

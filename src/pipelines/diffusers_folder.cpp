@@ -1,5 +1,6 @@
 // Reading a diffusers folder: model_index.json and one subfolder per component.
 #include <filesystem>
+#include <optional>
 
 #include "base/fail.h"
 #include "pipelines/configs.h"
@@ -24,7 +25,9 @@ void expect_component(const io::JsonObject& index, const std::string& name, std:
        fmt::join(classes, " or "), printable(found));
 }
 
-io::WeightFiles open_weights(const fs::path& folder, std::initializer_list<const char*> stems) {
+// Nothing where there are no weights and `required` is false.
+std::optional<io::WeightFiles> open_weights(const fs::path& folder, std::initializer_list<const char*> stems,
+                                            bool required) {
   for (const char* stem : stems)
     for (const char* variant : {"", ".fp16"})
       for (const char* suffix : {".safetensors.index.json", ".safetensors"}) {
@@ -38,6 +41,7 @@ io::WeightFiles open_weights(const fs::path& folder, std::initializer_list<const
     if (item.path().extension() == ".bin")
       fail(ErrorCode::unsupported, "{}: .bin files are not read yet; expected {}.safetensors",
            printable(item.path().string()), *stems.begin());
+  if (!required) return std::nullopt;
   fail(ErrorCode::io, "{}: expected {}.safetensors, found no weights", printable(folder.string()), *stems.begin());
 }
 
@@ -63,7 +67,7 @@ fs::path component_folder(const std::string& path, const char* name) {
 
 }  // namespace
 
-ModelFiles read_diffusers_folder(const std::string& path) {
+ModelFiles read_diffusers_folder(const std::string& path, bool weights_required) {
   const fs::path root = path;
   if (!fs::exists(root / "model_index.json"))
     fail(ErrorCode::io, "{}: expected a diffusers folder with model_index.json, found none", printable(path));
@@ -97,13 +101,16 @@ ModelFiles read_diffusers_folder(const std::string& path) {
   files.text_encoder = clip_text_config(io::JsonObject::from_file(text / "config.json"));
   files.scheduler = io::JsonObject::from_file(scheduler / "scheduler_config.json").json();
 
-  files.unet_weights = std::make_shared<FileWeights>(open_weights(unet, {"diffusion_pytorch_model"}),
-                                                     [](const std::string& name) { return std::vector{name}; });
-  files.vae_weights = std::make_shared<FileWeights>(open_weights(vae, {"diffusion_pytorch_model"}), vae_names);
-  files.text_encoder_weights =
-      std::make_shared<FileWeights>(open_weights(text, {"model"}), [](const std::string& name) {
-        return std::vector{name, "text_model." + name};
-      });
+  const auto weights = [&](const fs::path& folder, const char* stem, NameCandidates names) {
+    std::optional<io::WeightFiles> found = open_weights(folder, {stem}, weights_required);
+    return found ? std::make_shared<const FileWeights>(*std::move(found), std::move(names)) : nullptr;
+  };
+  files.unet_weights =
+      weights(unet, "diffusion_pytorch_model", [](const std::string& name) { return std::vector{name}; });
+  files.vae_weights = weights(vae, "diffusion_pytorch_model", vae_names);
+  files.text_encoder_weights = weights(text, "model", [](const std::string& name) {
+    return std::vector{name, "text_model." + name};
+  });
   return files;
 }
 

@@ -25,12 +25,12 @@ void FileWeights::release(const std::string& name) const {
   if (const std::string stored = stored_name(name); !stored.empty()) files_.release_pages(stored);
 }
 
-ModelFiles read_model(const std::string& path) {
+ModelFiles read_model(const std::string& path, bool weights_required) {
   namespace fs = std::filesystem;
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) fail(ErrorCode::io, "{}: expected a model folder or file, found nothing", printable(path));
-  if (fs::is_directory(status)) return read_diffusers_folder(path);
+  if (fs::is_directory(status)) return read_diffusers_folder(path, weights_required);
   const std::string extension = fs::path(path).extension();
   if (extension == ".safetensors") return read_ldm_checkpoint(path);
   for (const char* later : {".ckpt", ".pt", ".pth", ".bin", ".gguf"})

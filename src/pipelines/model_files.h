@@ -39,6 +39,7 @@ struct ModelFiles {
   models::UNet2DConditionConfig unet;
   models::AutoencoderKLConfig vae;
   models::ClipTextConfig text_encoder;
+  /// nullptr where a folder of configurations alone was asked for and is all there is.
   std::shared_ptr<const FileWeights> unet_weights, vae_weights, text_encoder_weights;
   nlohmann::json scheduler;  ///< scheduler_config.json
   std::string tokenizer_folder;
@@ -46,14 +47,15 @@ struct ModelFiles {
 };
 
 /// A diffusers folder. Throws io for missing or malformed parts, unsupported for another pipeline or component class.
-ModelFiles read_diffusers_folder(const std::string& path);
+/// Without weights_required a component may have no weight files at all.
+ModelFiles read_diffusers_folder(const std::string& path, bool weights_required = true);
 
 /// An original single-file checkpoint in .safetensors. It holds no configuration: sizes are read off the tensors, and
 /// what cannot be seen there (heads, groups, schedule) is Stable Diffusion 1.x's. Throws io or unsupported.
 ModelFiles read_ldm_checkpoint(const std::string& path);
 
 /// Either of the two, by what is at `path`. Throws io for anything else, saying what it is.
-ModelFiles read_model(const std::string& path);
+ModelFiles read_model(const std::string& path, bool weights_required = true);
 
 /// Names in the original single-file layout, for names in the model code; they depend on the architecture.
 NameCandidates ldm_unet_names(const models::UNet2DConditionConfig& config);

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/fail.h"
+#include "exec/profile.h"
 #include "models/autoencoder_kl.h"
 #include "models/clip_text.h"
 #include "models/unet_2d_condition.h"
@@ -65,7 +66,7 @@ std::string to_string(Precision precision) {
 
 TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load_options)
     : options(load_options),
-      files(pipelines::read_model(path)),
+      files(pipelines::read_model(path, !load_options.plan_only)),
       context(std::make_shared<device::Context>(load_options.threads)),
       tokenizer([&] {
         const std::string& folder = load_options.tokenizer.empty() ? files.tokenizer_folder : load_options.tokenizer;
@@ -107,6 +108,11 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
   info.text_encoder = options.text_encoder;
   info.device = fmt::format("cpu ({}, {})", device::cpu_model_name(), to_string(context->isa));
   info.threads = context->pool->threads();
+}
+
+void TextToImagePipeline::Impl::require_weights() const {
+  if (options.plan_only)
+    fail(ErrorCode::invalid_argument, "{}: was loaded with plan_only, which runs nothing", printable(info.path));
 }
 
 // ---- requests ------------------------------------------------------------------------------------------------------
@@ -415,18 +421,34 @@ void TextToImagePipeline::validate(const TextToImageRequest& request) const { im
 TextToImageResult TextToImagePipeline::generate(const TextToImageRequest& request,
                                                 const std::function<void(const StepProgress&)>& progress,
                                                 const TraceSink& trace) {
+  impl_->require_weights();
   const std::lock_guard lock(impl_->mutex);
   return impl_->generate(impl_->resolve(request), progress, trace);
 }
 
-void TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest>& requests) {
+Timings TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest>& requests) {
+  impl_->require_weights();
   const std::lock_guard lock(impl_->mutex);
+  const auto start = Clock::now();
+  const double compiled_before = impl_->text_encoder->compile_seconds();
   std::vector<std::string> prompts;
   for (const TextToImageRequest& request : requests) {
     if (request.guidance_scale > 1) prompts.push_back(request.negative_prompt);
     prompts.push_back(request.prompt);
   }
   impl_->encode(prompts);
+  Timings seconds;
+  seconds.compile = impl_->text_encoder->compile_seconds() - compiled_before;
+  seconds.text_encode = seconds_since(start) - seconds.compile;
+  return seconds;
+}
+
+void TextToImagePipeline::set_launch_sink(const LaunchSink& sink) {
+  const std::lock_guard lock(impl_->mutex);
+  for (const auto& [component, name] :
+       {std::pair(impl_->text_encoder.get(), "text_encoder"), std::pair(impl_->unet.get(), "unet"),
+        std::pair(impl_->vae_decoder.get(), "vae")})
+    component->set_observer(sink ? exec::report_to(sink, name) : exec::Session::Observer());
 }
 
 const TextToImagePipeline::Info& TextToImagePipeline::info() const { return impl_->info; }

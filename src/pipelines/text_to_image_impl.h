@@ -16,6 +16,9 @@ namespace easel {
 struct TextToImagePipeline::Impl {
   Impl(const std::string& path, const LoadOptions& load_options);
 
+  /// Throws invalid_argument for a model that was loaded to be described only.
+  void require_weights() const;
+
   /// A request with its defaults filled in.
   struct Job {
     TextToImageRequest request;

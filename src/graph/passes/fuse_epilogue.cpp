@@ -34,7 +34,9 @@ bool find_dense(const Graph& graph, const std::vector<int>& uses, ValueId id, De
   return true;
 }
 
-ValueId emit(Graph::Rewriter& r, const Dense& dense, std::vector<ValueId> inputs, NodeId like) {
+// The fused node stands where the dense layer stood: sums and activations have no name of their own.
+ValueId emit(Graph::Rewriter& r, const Dense& dense, std::vector<ValueId> inputs) {
+  const NodeId like = r.from.value(dense.node->output).producer;
   return dense.is_conv ? r.add(dense.conv, std::move(inputs), like) : r.add(dense.linear, std::move(inputs), like);
 }
 
@@ -66,19 +68,19 @@ ValueId fuse_add(Graph::Rewriter& r, const Graph& graph, const std::vector<int>&
     if (dense.bias() || dense.channel_bias() || dense.activation() != Activation::none) return kNone;
     (dense.is_conv ? dense.conv.bias : dense.linear.bias) = true;
     inputs.insert(inputs.begin() + 2, r.map(other));
-    return emit(r, dense, std::move(inputs), id);
+    return emit(r, dense, std::move(inputs));
   }
   if (dense.is_conv && !dense.channel_bias() && dense.activation() == Activation::none) {
     if (const ValueId source = per_channel_source(graph, other, result); source != kNone) {
       dense.conv.channel_bias = true;
       inputs.push_back(r.map(source));
-      return emit(r, dense, std::move(inputs), id);
+      return emit(r, dense, std::move(inputs));
     }
   }
   if (graph.value(other).type.shape != result) return kNone;
   (dense.is_conv ? dense.conv.residual : dense.linear.residual) = true;
   inputs.push_back(r.map(other));
-  return emit(r, dense, std::move(inputs), id);
+  return emit(r, dense, std::move(inputs));
 }
 
 ValueId fuse_activation(Graph::Rewriter& r, const Graph& graph, const std::vector<int>& uses, NodeId id,
@@ -88,7 +90,7 @@ ValueId fuse_activation(Graph::Rewriter& r, const Graph& graph, const std::vecto
   if (dense.residual() || dense.activation() != Activation::none) return kNone;
   if (kind == Activation::geglu && dense.is_conv) return kNone;
   (dense.is_conv ? dense.conv.activation : dense.linear.activation) = kind;
-  return emit(r, dense, mapped_inputs(r, dense), id);
+  return emit(r, dense, mapped_inputs(r, dense));
 }
 
 Graph fuse_once(const Graph& graph, int& matches) {

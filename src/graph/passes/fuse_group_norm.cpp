@@ -18,7 +18,7 @@ PassResult fuse_group_norm(const Graph& graph) {
     fused.activation = ops::Activation::silu;
     std::vector<ValueId> inputs;
     for (const ValueId input : graph.producer(node.inputs[0])->inputs) inputs.push_back(r.map(input));
-    return r.add(fused, std::move(inputs), id);
+    return r.add(fused, std::move(inputs), graph.value(node.inputs[0]).producer);
   });
   return {std::move(out), matches};
 }

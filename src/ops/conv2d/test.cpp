@@ -25,7 +25,6 @@ Case conv(Shape x, int64_t outputs, int64_t kernel_h, int64_t kernel_w, Conv2dAt
     c.tolerance *= dtype == DType::bf16 ? 4 : 2;
     c.nonfinite = NonFinite::spreads;
   }
-  c.flops = 2.0 * static_cast<double>(x[0] * height * width * outputs * channels * kernel_h * kernel_w);
   return c;
 }
 

@@ -17,7 +17,6 @@ Case linear(Shape x, int64_t columns, LinearAttrs attrs, DType dtype = DType::f3
   if (attrs.residual) c.inputs.push_back({.shape = y});
   c.tolerance = 8 + std::sqrt(static_cast<double>(depth)) / 3;
   if (dtype == DType::bf16) c.precision = DType::bf16, c.tolerance = 1;
-  c.flops = 2.0 * static_cast<double>(x.numel() * outputs);
   return c;
 }
 
