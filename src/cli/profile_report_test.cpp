@@ -74,8 +74,8 @@ TEST(ProfileReport, ClassesSumTheirLayers) {
 TEST(ProfileReport, TablesNameRowsAndRates) {
   const std::string layers = example().layer_table(), classes = example().class_table();
   EXPECT_NE(layers.find("unet, entry step\n"), std::string::npos) << layers;
-  EXPECT_NE(layers.find("3000.000   12.000        4   37.5 %"), std::string::npos) << layers;
-  EXPECT_NE(classes.find("7000.000   40.000        6   87.5 %"), std::string::npos) << classes;
+  EXPECT_NE(layers.find("3000.000  12.000        4  37.5 %"), std::string::npos) << layers;
+  EXPECT_NE(classes.find("7000.000  40.000        6   87.5 %"), std::string::npos) << classes;
   EXPECT_NE(classes.find("100.0 %"), std::string::npos) << classes;
 }
 

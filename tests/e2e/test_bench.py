@@ -81,7 +81,7 @@ class Bench(Case):
 
     def test_wrong_use_is_one_line(self):
         for args, words in ((["--rounds", "0"], ["--rounds", "1 to"]), (["--steps", "x"], ["--steps", '"x"']),
-                            (["--width", "41"], ["--width", "41"]), (["second"], ["--model", "second"]),
+                            (["--width", "41"], ["--width", "more than once"]), (["second"], ["--model", "second"]),
                             (["--seed", "1"], ["--seed", "no such option"])):
             with self.subTest(args=args):
                 self.check_refusal(run("bench", *TINY, *args), 2, words)

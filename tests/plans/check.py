@@ -12,7 +12,7 @@ model and Stable Diffusion 1.5 at their own sizes. Weights are not needed. It fa
 - nodes after the passes, commands, or bytes of activations, weights or the planned peak grow,
 - a call is planned that the record does not know (something changed on purpose: update the record).
 
-Plans that became better are named, so that the record can follow. A record is a table of tab-separated columns, one for
+What became better or is gone is named, so that the record can follow. A record is a table of tab-separated columns, one for
 each instruction set; a cell of a call reads "row×launches", "-" where that plan does not have the call.
 """
 import argparse
@@ -29,6 +29,7 @@ MODELS = {"demo": ROOT / "demo" / "model", "sd15": ROOT / "bench" / "configs" / 
 ISAS = ["baseline", "avx2", "avx512", "avx512_bf16"]
 DTYPES = ["fp32", "bf16"]
 COUNTS = ["nodes", "commands", "arena_bytes", "slot_bytes", "weight_bytes"]
+SHOWN = 20  # lines of one kind for one plan
 HEADER = ["part", "dtype", "what", *ISAS]
 ABOUT = "# Plans of {model}, made by tests/plans/check.py --update. What each line guards is told there.\n"
 
@@ -100,7 +101,7 @@ def ranks(launches, rows):
 
 
 def compare(recorded, found, rows, dtype):
-    """(what became worse, what became better), as lines. recorded: {(part, what): …}; found likewise."""
+    """(what became worse, what became better or is gone), as lines. recorded: {(part, what): …}; found likewise."""
     worse, better = [], []
     for key, now in found.items():
         name = f"{dtype} {key[0]} {key[1]}"
@@ -137,12 +138,11 @@ def check(update):
             for dtype, (found, rows) in plans.items():
                 recorded = {(part, what): cell for (part, d, what), cell in record[isa].items() if d == dtype}
                 worse, better = compare(recorded, found, rows, dtype)
-                for line in worse:
-                    print(f"{model} {isa}: WORSE {line}")
-                for line in better[:20]:
-                    print(f"{model} {isa}: better: {line}")
-                if len(better) > 20:
-                    print(f"{model} {isa}: better: and {len(better) - 20} more")
+                for label, lines in (("WORSE", worse), ("note:", better)):
+                    for line in lines[:SHOWN]:
+                        print(f"{model} {isa}: {label} {line}")
+                    if len(lines) > SHOWN:
+                        print(f"{model} {isa}: {label} and {len(lines) - SHOWN} more")
                 failed |= bool(worse)
         if update:
             write_record(path, model, record)
