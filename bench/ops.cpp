@@ -1,115 +1,99 @@
-// bench_ops [TEXT] [--all] [--threads N] [--cpu]: times the kernels of every operator on its benchmark shapes.
-// One table: operator, kernel, milliseconds (best of several runs), GFLOP/s or GB/s, and the share of the peak that a
-// small probe reaches in the same run. TEXT selects the lines whose description contains it; --all also times kernels
-// that a better one would replace. --cpu takes one thread's processor time instead of the clock, for busy machines.
+// bench_ops: times the kernels of every operator on its benchmark shapes; kHelp below tells the rest.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
 
+#include "base/fail.h"
 #include "device/memory.h"
+#include "onednn.h"
+#include "ops/cost.h"
 #include "ops/harness.h"
+#include "probe.h"
 
 namespace {
 
 using namespace easel;
+using namespace easel::bench;
 using namespace easel::ops;
+using Json = nlohmann::ordered_json;
 
-bool processor_time = false;
+constexpr const char* kHelp = R"(Usage: bench_ops [TEXT] [options]
+Times kernels on the shapes of diffusion models, beside the peak that a small probe reaches in the
+same run (fused multiply-adds, bf16 dot products, a copy) and beside oneDNN where it was found when
+this was built. Operations are those of the direct form, so Winograd rows can exceed the peak.
 
-double now() {
-  if (processor_time) {
-    timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-  }
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+  TEXT             only lines whose description contains it
+  --models LIST    of sd15, sdxl, flux, wan (sd15,sdxl)
+  --all            also kernels that a better one would replace, but for the references
+  --threads N      default: one per physical core
+  --cpu            one thread's processor time instead of the clock, for busy machines
+  --no-onednn      leave that column out
+  --json FILE      everything measured; bench/peers/ops.py adds torch to it
+)";
 
-template <typename Body>
-double best_seconds(Body&& body) {
-  double best = 1e30;
-  const double start = now();
-  for (int i = 0; i < 3 || (i < 50 && now() - start < 0.4); ++i) {
-    const double begin = now();
-    body();
-    best = std::min(best, now() - begin);
-    if (now() - start > 5) break;
-  }
-  return best;
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx512f"))) void fma_probe_512(float* sink) {
-  typedef float V __attribute__((vector_size(64)));
-  V a[12], x = V{} + 1e-9f;
-  for (V& v : a) asm volatile("" : "=v"(v));  // any values, but not known to be equal
-  for (int i = 0; i < 200000; ++i)
-    for (V& v : a) v = __builtin_ia32_vfmaddps512_mask(v, x, x, -1, 4);
-  for (V& v : a) sink[0] += v[0];
-}
-__attribute__((target("avx2,fma"))) void fma_probe_256(float* sink) {
-  typedef float V __attribute__((vector_size(32)));
-  V a[12], x = V{} + 1e-9f;
-  for (V& v : a) asm volatile("" : "=x"(v));
-  for (int i = 0; i < 200000; ++i)
-    for (V& v : a) v = __builtin_ia32_vfmaddps256(v, x, x);
-  for (V& v : a) sink[0] += v[0];
-}
-#endif
-
-// f32 GFLOP/s of all threads together.
-double peak_gflops(ThreadPool& pool, Isa isa) {
-  int lanes = 4;
-  void (*probe)(float*) = nullptr;
-#if defined(__x86_64__)
-  if (isa >= Isa::avx512)
-    probe = fma_probe_512, lanes = 16;
-  else if (isa >= Isa::avx2)
-    probe = fma_probe_256, lanes = 8;
-#endif
-  if (!probe) return 0;
-  const double seconds = best_seconds([&] {
-    pool.parallel_for(pool.threads() * 4, [&](int64_t, int) {
-      float sink[16] = {};
-      probe(sink);
-      asm volatile("" : : "r"(sink) : "memory");
-    });
-  });
-  return pool.threads() * 4 * 200000.0 * 12 * lanes * 2 / seconds * 1e-9;
-}
-
-// GB/s of a copy of 128 MB, read and written bytes counted.
-double peak_bandwidth(ThreadPool& pool) {
-  constexpr int64_t kBytes = 128 << 20, kPart = 1 << 20;
-  const device::Buffer from(kBytes), to(kBytes);
-  std::memset(from.data(), 1, kBytes);
-  std::memset(to.data(), 1, kBytes);
-  const double seconds = best_seconds([&] {
-    pool.parallel_for(kBytes / kPart,
-                      [&](int64_t i, int) { std::memcpy(to.data() + i * kPart, from.data() + i * kPart, kPart); });
-  });
-  return 2.0 * kBytes / seconds * 1e-9;
-}
-
-struct Peaks {
-  double gflops, bandwidth;
+struct Options {
+  std::string filter, json;
+  std::set<std::string> models = {"sd15", "sdxl"};
+  bool all = false, processor_time = false, onednn = true, help = false;
+  int threads = 0;
 };
 
-void bench(const testing::Case& c, const Kernel& kernel, ThreadPool& pool, const Peaks& peaks,
-           const std::string& description) {
-  const OpCall call = testing::make_call(c);
-  const int64_t output_bytes = call.output.shape.numel() * size_of(call.output.dtype);
-  double bytes = c.bytes > 0 ? c.bytes : static_cast<double>(output_bytes);
+Options parse(int argc, char** argv) {
+  Options out;
+  for (int i = 1; i < argc; ++i) {
+    const std::string arg = argv[i];
+    const auto value = [&]() -> std::string {
+      if (i + 1 >= argc) fail(ErrorCode::invalid_argument, "{}: expected a value, found none", arg);
+      return argv[++i];
+    };
+    if (arg == "--help" || arg == "-h") {
+      out.help = true;
+    } else if (arg == "--all") {
+      out.all = true;
+    } else if (arg == "--cpu") {
+      out.processor_time = true;
+    } else if (arg == "--no-onednn") {
+      out.onednn = false;
+    } else if (arg == "--threads") {
+      const std::string text = value();
+      out.threads = std::atoi(text.c_str());
+      if (out.threads < 1 || out.threads > 1024)
+        fail(ErrorCode::invalid_argument, "--threads: expected 1 to 1024, found \"{}\"", printable(text, 40));
+    } else if (arg == "--models") {
+      out.models.clear();
+      std::istringstream list(value());
+      for (std::string name; std::getline(list, name, ',');) {
+        if (name != "sd15" && name != "sdxl" && name != "flux" && name != "wan")
+          fail(ErrorCode::invalid_argument, "--models: expected sd15, sdxl, flux or wan, found \"{}\"",
+               printable(name, 40));
+        out.models.insert(name);
+      }
+    } else if (arg == "--json") {
+      out.json = value();
+    } else if (arg.starts_with("-")) {
+      fail(ErrorCode::invalid_argument, "{}: no such option (see --help)", printable(arg, 40));
+    } else {
+      out.filter = arg;
+    }
+  }
+  if (out.processor_time) out.threads = 1;
+  return out;
+}
+
+// The best seconds of one kernel on one case.
+double time_kernel(const testing::Case& c, const OpCall& call, const Kernel& kernel, ThreadPool& pool,
+                   const Timer& timer) {
   std::vector<device::Buffer> inputs, packed;
   std::vector<const void*> pointers;
   for (size_t i = 0; i < c.inputs.size(); ++i) {
     const ArgType& type = call.inputs[i];
     const std::vector<std::byte> values = testing::make_values(c, i);
-    if (c.bytes == 0) bytes += static_cast<double>(values.size());
     inputs.emplace_back(static_cast<int64_t>(values.size()) + 64);
     std::memcpy(inputs.back().data(), values.data(), values.size());
     pointers.push_back(inputs.back().data());
@@ -119,50 +103,116 @@ void bench(const testing::Case& c, const Kernel& kernel, ThreadPool& pool, const
     format->pack(type, pointers.back(), packed.back().data(), pool);
     pointers.back() = packed.back().data();
   }
-  const device::Buffer output(output_bytes + 64);
+  const device::Buffer output(call.output.shape.numel() * size_of(call.output.dtype) + 64);
   const device::Buffer scratch((kernel.scratch_bytes ? kernel.scratch_bytes(call, pool.threads()) : 0) + 64);
-  const double seconds = best_seconds([&] {
-    kernel.run({call, pointers.data(), output.data(), scratch.data(), pool});
-  });
-  const bool compute = c.flops > 0;
-  const double rate = (compute ? c.flops : bytes) / seconds * 1e-9;
-  const double peak = compute ? peaks.gflops : peaks.bandwidth;
-  fmt::print("{:64} {:12} {:9.3f} ms {:8.1f} {:7} {}\n", description, kernel.name, seconds * 1e3, rate,
-             compute ? "GFLOP/s" : "GB/s", peak > 0 ? fmt::format("{:4.0f} %", 100 * rate / peak) : "");
-  std::fflush(stdout);
+  return timer.best_seconds([&] { kernel.run({call, pointers.data(), output.data(), scratch.data(), pool}); });
+}
+
+class Table {
+ public:
+  Table(const Options& options, ThreadPool& pool, const Timer& timer, const Peaks& peaks, Isa isa)
+      : options_(options), pool_(pool), timer_(timer), peaks_(peaks), isa_(isa) {}
+
+  void add(const testing::Case& c, size_t op) {
+    const std::string description = fmt::format("{} {}", c.model, testing::describe(c));
+    if (!options_.models.contains(std::string(c.model)) || description.find(options_.filter) == std::string::npos)
+      return;
+    const OpCall call = testing::make_call(c);
+    std::optional<double> onednn;
+    bool first = true;
+    for (const Kernel* kernel : kernels_of(op)) {
+      if (*rejection(*kernel, call, isa_) != '\0') continue;
+      if (kernel == kernels_of(op).back() && kernels_of(op).size() > 1) continue;  // references take minutes
+      if (first && options_.onednn) onednn = onednn_seconds(call, pool_.threads(), timer_);
+      row(c, call, *kernel, description, first, onednn);
+      first = false;
+      if (!options_.all) break;
+    }
+  }
+
+  const Json& rows() const { return rows_; }
+
+ private:
+  void row(const testing::Case& c, const OpCall& call, const Kernel& kernel, const std::string& description,
+           bool chosen, const std::optional<double>& onednn) {
+    const double seconds = time_kernel(c, call, kernel, pool_, timer_);
+    const double flops = flops_of(call), bytes = c.bytes > 0 ? c.bytes : bytes_of(call);
+    const bool compute = flops > 0;
+    // A row of a lesser instruction set is held against the same peak: what the machine could do.
+    const bool bf16 = product_dtype_of(call) == DType::bf16 && peaks_.bf16_gflops > 0;
+    const double peak = !compute ? peaks_.copy_gbps : bf16 ? peaks_.bf16_gflops : peaks_.f32_gflops;
+    const double work = compute ? flops : bytes, rate = work / seconds * 1e-9;
+    const std::string beside =
+        onednn ? fmt::format("{:8.1f} ({:.2f} ×)", work / *onednn * 1e-9, *onednn / seconds) : "";
+    fmt::print("{:76} {:22} {:9.3f} ms {:8.1f} {:7} {:6} {}\n", description, kernel.name, seconds * 1e3, rate,
+               compute ? "GFLOP/s" : "GB/s", peak > 0 ? fmt::format("{:4.0f} %", 100 * rate / peak) : "", beside);
+    std::fflush(stdout);
+    Json inputs = Json::array();
+    for (const ArgType& input : call.inputs)
+      inputs.push_back({{"dtype", easel::to_string(input.dtype)},
+                        {"shape", std::vector<int64_t>(input.shape.begin(), input.shape.end())}});
+    Json out = {{"model", c.model},
+                {"operator", op_name(call.attrs)},
+                {"attributes", ops::to_string(call.attrs)},
+                {"inputs", inputs},
+                {"precision", easel::to_string(product_dtype_of(call))},
+                {"kernel", kernel.name},
+                {"chosen", chosen},
+                {"seconds", seconds},
+                {"flops", flops},
+                {"bytes", bytes},
+                {"share_of_peak", peak > 0 ? rate / peak : 0}};
+    if (onednn) out["onednn_seconds"] = *onednn;
+    rows_.push_back(std::move(out));
+  }
+
+  const Options& options_;
+  ThreadPool& pool_;
+  const Timer& timer_;
+  Peaks peaks_;
+  Isa isa_;
+  Json rows_ = Json::array();
+};
+
+void run(const Options& options) {
+  const Isa isa = device::usable_isa();
+  ThreadPool pool(options.threads);
+  const Timer timer(options.processor_time);
+  const Peaks peaks = measure_peaks(pool, isa, timer);
+  const std::string onednn = options.onednn ? onednn_version() : "";
+  fmt::print(
+      "{}, {}, {} threads; peaks: f32 {:.0f} GFLOP/s, bf16 {:.0f} GFLOP/s, copy {:.0f} GB/s (caches can do "
+      "more){}\n",
+      device::cpu_model_name(), device::to_string(isa), pool.threads(), peaks.f32_gflops, peaks.bf16_gflops,
+      peaks.copy_gbps, onednn.empty() ? "" : "; last column: " + onednn + " (its time over ours)");
+  Table table(options, pool, timer, peaks, isa);
+  for (size_t op = 0; op < kOpCount; ++op)
+    for (const testing::Case& c : testing::tests_of(op).benchmarks) table.add(c, op);
+  if (options.json.empty()) return;
+  const Json out = {
+      {"device", device::cpu_model_name()},
+      {"isa", device::to_string(isa)},
+      {"threads", pool.threads()},
+      {"onednn", onednn},
+      {"peaks", {{"f32_gflops", peaks.f32_gflops}, {"bf16_gflops", peaks.bf16_gflops}, {"copy_gbps", peaks.copy_gbps}}},
+      {"rows", table.rows()}};
+  std::ofstream file(options.json);
+  file << out.dump(1) << "\n";
+  if (!file.flush()) fail(ErrorCode::io, "--json {}: cannot be written", printable(options.json, 400));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string filter;
-  bool all = false;
-  int threads = 0;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view arg = argv[i];
-    if (arg == "--all")
-      all = true;
-    else if (arg == "--cpu")
-      processor_time = true, threads = 1;
-    else if (arg == "--threads" && i + 1 < argc)
-      threads = std::atoi(argv[++i]);
+  try {
+    const Options options = parse(argc, argv);
+    if (options.help)
+      fmt::print("{}", kHelp);
     else
-      filter = arg;
+      run(options);
+    return 0;
+  } catch (const Error& error) {
+    fmt::print(stderr, "bench_ops: error: {}\n", error.what());
+    return exit_status(error.code());
   }
-  const Isa isa = device::usable_isa();
-  ThreadPool pool(threads);
-  const Peaks peaks{peak_gflops(pool, isa), peak_bandwidth(pool)};
-  fmt::print("{}, {}, {} threads; f32 peak {:.0f} GFLOP/s, copy {:.0f} GB/s (caches can do more)\n",
-             device::cpu_model_name(), device::to_string(isa), pool.threads(), peaks.gflops, peaks.bandwidth);
-  for (size_t op = 0; op < kOpCount; ++op)
-    for (const testing::Case& c : testing::tests_of(op).benchmarks) {
-      const std::string description = testing::describe(c);
-      if (description.find(filter) == std::string::npos) continue;
-      for (const Kernel* kernel : kernels_of(op)) {
-        if (*rejection(*kernel, testing::make_call(c), isa) != '\0') continue;
-        if (kernel == kernels_of(op).back() && kernels_of(op).size() > 1) continue;  // references take minutes
-        bench(c, *kernel, pool, peaks, description);
-        if (!all) break;
-      }
-    }
 }

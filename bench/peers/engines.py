@@ -5,15 +5,21 @@
     python3 bench/peers/engines.py diffusers-fp32 --model DIR --work WORK …
 
 bench.py calls these. A run prints one JSON object on its last line of stdout: seconds for
-load, text_encode, steps (one per UNet call with guidance, batch 2) and decode; it writes
-`latents` and `decoded` to WORK/<engine>.npz. All engines run the same DDIM steps without
-noise, which are x ← c_x·x + c_e·eps with coefficients from `prepare`, so that an engine
-without schedulers needs nothing but numpy.
+load, text_encode (both prompts), steps (one per UNet call with guidance, both branches in one
+batch) and decode, and `first_step_at`, the time since the epoch at which the first step began.
+It writes `unet` (the conditional half of the first UNet output), `latents` and `decoded` to
+WORK/<engine>.npz. All engines run the same DDIM steps without noise, which are
+x ← c_x·x + c_e·eps with coefficients from `prepare`, so that an engine without schedulers
+needs nothing but numpy. sd.cpp takes no latents: its times are measured, its pictures are not
+compared.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -38,7 +44,7 @@ def load_pipeline(model, dtype):
 
 
 def prepare(args):
-    """Writes WORK/shared.npz: initial latents, text token ids, embeddings [2,77,D], timesteps, coefficients.
+    """Writes WORK/shared.npz: initial latents, text token ids, embeddings [2·N,77,D], timesteps, coefficients.
 
     Also WORK/latents.safetensors for engines that read a file.
     """
@@ -63,10 +69,11 @@ def prepare(args):
     positive, negative = pipe.encode_prompt(args.prompt, "cpu", 1, True, args.negative_prompt)
     ids = pipe.tokenizer([args.negative_prompt, args.prompt], padding="max_length", truncation=True,
                          max_length=pipe.tokenizer.model_max_length, return_tensors="np").input_ids
-    shape = (1, pipe.unet.config.in_channels, args.height // 8, args.width // 8)
+    shape = (args.batch_size, pipe.unet.config.in_channels, args.height // 8, args.width // 8)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(args.seed)).numpy()
     work = Path(args.work)
-    np.savez(work / "shared.npz", latents=latents, embeds=torch.cat([negative, positive]).numpy(), input_ids=ids,
+    np.savez(work / "shared.npz", latents=latents, input_ids=ids,
+             embeds=torch.cat([negative, positive]).repeat_interleave(args.batch_size, 0).numpy(),
              timesteps=scheduler.timesteps.numpy(), c_x=c_x, c_e=c_e,
              scaling_factor=pipe.vae.config.scaling_factor)
     save_file({"latents": latents}, str(work / "latents.safetensors"))
@@ -88,24 +95,26 @@ def run_diffusers(args, dtype_name, channels_last):
     seconds = {"load": clock() - start}
     start = clock()
     positive, negative = pipe.encode_prompt(args.prompt, "cpu", 1, True, args.negative_prompt)
-    embeds = torch.cat([negative, positive])
+    embeds = torch.cat([negative, positive]).repeat_interleave(args.batch_size, 0)
     seconds["text_encode"] = clock() - start
     x = torch.from_numpy(shared["latents"])
-    seconds["steps"] = []
+    half, unet = len(x), None
+    seconds["steps"], seconds["first_step_at"] = [], time.time()
     for t, c_x, c_e in zip(shared["timesteps"], shared["c_x"], shared["c_e"]):
         start = clock()
         both = pipe.unet(torch.cat([x, x]).to(dtype), torch.tensor(t), embeds).sample.float()
-        eps = both[:1] + args.guidance_scale * (both[1:] - both[:1])
+        eps = both[:half] + args.guidance_scale * (both[half:] - both[:half])
         x = float(c_x) * x + float(c_e) * eps
         seconds["steps"].append(clock() - start)
+        unet = both[half:].numpy() if unet is None else unet
     start = clock()
     decoded = pipe.vae.decode((x / float(shared["scaling_factor"])).to(dtype)).sample.float()
     seconds["decode"] = [clock() - start]
-    return seconds, x.numpy(), decoded.numpy()
+    return seconds, {"unet": unet, "latents": x.numpy(), "decoded": decoded.numpy()}
 
 
 def convert(args):
-    """Converts text encoder and UNet (batch 2) and VAE decoder to OpenVINO models with static shapes."""
+    """Converts text encoder, UNet (both branches in one batch) and VAE decoder to OpenVINO models with static shapes."""
     import openvino
     import torch
 
@@ -164,20 +173,57 @@ def run_openvino(args, dtype_name):
     seconds = {"load": clock() - start, "steps": []}
     start = clock()
     embeds = next(iter(text.create_infer_request().infer([shared["input_ids"]]).values()))
+    embeds = np.repeat(embeds, args.batch_size, 0)
     seconds["text_encode"] = clock() - start
     unet_request, decoder_request = unet.create_infer_request(), decoder.create_infer_request()
     x = shared["latents"]
+    half, first = len(x), None
+    seconds["first_step_at"] = time.time()
     for t, c_x, c_e in zip(shared["timesteps"], shared["c_x"], shared["c_e"]):
         start = clock()
         outputs = unet_request.infer([np.concatenate([x, x]), np.array([t], np.float32), embeds])
         both = next(iter(outputs.values()))
-        eps = both[:1] + np.float32(args.guidance_scale) * (both[1:] - both[:1])
+        eps = both[:half] + np.float32(args.guidance_scale) * (both[half:] - both[:half])
         x = np.float32(c_x) * x + np.float32(c_e) * eps
         seconds["steps"].append(clock() - start)
+        first = np.array(both[half:]) if first is None else first
     start = clock()
     decoded = next(iter(decoder_request.infer([x / np.float32(shared["scaling_factor"])]).values()))
     seconds["decode"] = [clock() - start]
-    return seconds, x, np.array(decoded)
+    return seconds, {"unet": first, "latents": x, "decoded": np.array(decoded)}
+
+
+def run_sdcpp(args, flash_attention):
+    """stable-diffusion.cpp, from a single file: both branches of guidance one after the other, pictures one by one."""
+    import stable_diffusion_cpp
+
+    start = clock()
+    log = io.StringIO()
+    with contextlib.redirect_stderr(log):  # its log alone tells what encoding and decoding took
+        model = stable_diffusion_cpp.StableDiffusion(model_path=args.single_file, n_threads=args.threads,
+                                                     vae_decode_only=True, diffusion_flash_attn=flash_attention)
+        seconds = {"load": clock() - start}
+        at, wall = [], []
+
+        def progress(step, steps, _seconds):
+            at.append((step, steps, clock()))
+            wall.append(time.time())
+
+        model.generate_image(prompt=args.prompt, negative_prompt=args.negative_prompt, width=args.width,
+                             height=args.height, cfg_scale=args.guidance_scale, sample_method="euler",
+                             sample_steps=args.steps, seed=args.seed, batch_count=args.batch_size,
+                             progress_callback=progress)
+    # Loading reports progress, too; sampling reports 0 … steps, once for each picture.
+    runs = [i for i, (step, steps, _) in enumerate(at) if step == 0 and steps == args.steps]
+    seconds["steps"] = [sum(at[run + k + 1][2] - at[run + k][2] for run in runs) for k in range(args.steps)]
+    seconds["first_step_at"] = wall[runs[0]]
+    for key, line in (("text_encode", "get_learned_condition"), ("decode", "decode_first_stage")):
+        taken = re.findall(line + r" completed, taking ([0-9.]+) ?s", log.getvalue())
+        if not taken:
+            raise SystemExit(f"sd.cpp's log has no line of {line}:\n{log.getvalue()[-2000:]}")
+        seconds[key] = float(taken[-1])
+    seconds["decode"] = [seconds["decode"]]
+    return seconds, {}
 
 
 ENGINES = {
@@ -186,19 +232,23 @@ ENGINES = {
     "diffusers-bf16": lambda a: run_diffusers(a, "bf16", True),
     "openvino-fp32": lambda a: run_openvino(a, "fp32"),
     "openvino-bf16": lambda a: run_openvino(a, "bf16"),
+    "sdcpp-fp16": lambda a: run_sdcpp(a, False),
+    "sdcpp-fp16-fa": lambda a: run_sdcpp(a, True),
 }
 """Name → run. easel itself is a command; bench.py runs it directly."""
 
 
 def add_arguments(parser):
     """The arguments that describe the picture; shared with bench.py."""
-    parser.add_argument("--model", required=True, help="diffusers folder with weights")
+    parser.add_argument("--model", help="diffusers folder with weights")
+    parser.add_argument("--single-file", help="the same model in fp16 as one .safetensors file, for sd.cpp")
     parser.add_argument("--prompt", default="a photo of a red balloon over green hills")
     parser.add_argument("--negative-prompt", default="")
     parser.add_argument("--steps", type=int, default=2, help="DDIM steps per run (default %(default)s)")
     parser.add_argument("--guidance-scale", type=float, default=7.5)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--height", type=int, default=512)
+    parser.add_argument("--batch-size", type=int, default=1, help="pictures at a time (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
 
@@ -212,8 +262,9 @@ def main():
     if args.what in ("prepare", "convert"):
         result = globals()[args.what](args)
     else:
-        result, latents, decoded = ENGINES[args.what](args)
-        np.savez(Path(args.work) / f"{args.what}.npz", latents=latents, decoded=decoded)
+        result, outputs = ENGINES[args.what](args)
+        if outputs:
+            np.savez(Path(args.work) / f"{args.what}.npz", **outputs)
     print("\n" + json.dumps(result), flush=True)
     os._exit(0)  # skip the teardown of large libraries; peak memory is what it was
 

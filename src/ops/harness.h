@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ops/attrs.h"
@@ -44,6 +45,8 @@ struct Case {
   std::vector<double> expected{};
   /// For the benchmark: bytes read and written, where they are not those of all inputs and the output.
   double bytes = 0;
+  /// Whose shape a benchmark has: sd15, sdxl, flux or wan.
+  std::string_view model = "sd15";
 };
 
 struct OpTests {

@@ -102,11 +102,17 @@ OpTests attention_tests() {
     t.benchmarks.push_back(make({2, 256, 77, 8, 160}, precision));
     t.benchmarks.push_back(make({1, 4096, 4096, 1, 512}, precision));
     t.benchmarks.push_back(make({2, 77, 77, 12, 64, true}, precision));
-    // SDXL
-    t.benchmarks.push_back(make({2, 4096, 4096, 10, 64}, precision));
-    t.benchmarks.push_back(make({2, 1024, 1024, 20, 64}, precision));
-    t.benchmarks.push_back(make({2, 4096, 77, 10, 64}, precision));
-    t.benchmarks.push_back(make({2, 1024, 77, 20, 64}, precision));
+    const auto bench_for = [&](std::string_view model, const Sizes& sizes) {
+      t.benchmarks.push_back(make(sizes, precision));
+      t.benchmarks.back().model = model;
+    };
+    bench_for("sdxl", {2, 4096, 4096, 10, 64});
+    bench_for("sdxl", {2, 1024, 1024, 20, 64});
+    bench_for("sdxl", {2, 4096, 77, 10, 64});
+    bench_for("sdxl", {2, 1024, 77, 20, 64});
+    bench_for("flux", {1, 4608, 4608, 24, 128});
+    bench_for("wan", {1, 32760, 32760, 12, 128});
+    bench_for("wan", {1, 32760, 512, 12, 128});
   }
   return t;
 }

@@ -122,6 +122,21 @@ OpTests conv2d_tests() {
     bench(1, 128, 512, 512);
     bench(1, 64, 512, 512);
     bench(1, 512, 128, 3);
+    const auto bench_sdxl = [&](int64_t size, int64_t in, int64_t out, int stride = 1) {
+      bench(2, size, in, out, stride);
+      t.benchmarks.back().model = "sdxl";
+    };
+    bench_sdxl(128, 320, 320);
+    bench_sdxl(128, 640, 320);
+    bench_sdxl(128, 960, 320);
+    bench_sdxl(128, 320, 320, 2);
+    bench_sdxl(64, 320, 640);
+    bench_sdxl(64, 640, 640);
+    bench_sdxl(64, 1280, 640);
+    bench_sdxl(64, 1920, 640);
+    bench_sdxl(32, 640, 1280);
+    bench_sdxl(32, 1280, 1280);
+    bench_sdxl(32, 2560, 1280);
     for (const int64_t in : {320, 640, 960})
       t.benchmarks.push_back(conv({2, 64, 64, in}, 320, 1, 1, {.bias = true}, dtype));
     t.benchmarks.push_back(conv({2, 32, 32, 1280}, 640, 1, 1, {.bias = true}, dtype));

@@ -49,6 +49,13 @@ OpTests group_norm_tests() {
   bench({2, 32, 32, 640});
   bench({2, 8, 8, 1280});
   bench({1, 512, 512, 128});
+  const auto bench_sdxl = [&](Shape shape) {
+    bench(shape);
+    tests.benchmarks.back().model = "sdxl";
+  };
+  bench_sdxl({2, 128, 128, 320});
+  bench_sdxl({2, 64, 64, 640});
+  bench_sdxl({2, 32, 32, 1280});
   return tests;
 }
 

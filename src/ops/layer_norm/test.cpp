@@ -34,6 +34,15 @@ OpTests layer_norm_tests() {
       {.attrs = LayerNormAttrs{}, .inputs = {{.shape = {2, 4096, 320}}, weight({320}), weight({320})}});
   tests.benchmarks.push_back(
       {.attrs = LayerNormAttrs{}, .inputs = {{.shape = {2, 256, 1280}}, weight({1280}), weight({1280})}});
+  const auto bench_for = [&](std::string_view model, Shape shape) {
+    const int64_t c = shape.back();
+    tests.benchmarks.push_back({.attrs = LayerNormAttrs{}, .inputs = {{.shape = shape}, weight({c}), weight({c})}});
+    tests.benchmarks.back().model = model;
+  };
+  bench_for("sdxl", {2, 4096, 640});
+  bench_for("sdxl", {2, 1024, 1280});
+  bench_for("flux", {1, 4096, 3072});
+  bench_for("wan", {1, 32760, 1536});
   return tests;
 }
 

@@ -86,6 +86,31 @@ OpTests linear_tests() {
     bench(2, 1280, 1280);
     bench(1, 1280, 1280);
     bench(8192, 2560, 320);
+    const auto bench_for = [&](std::string_view model, int64_t m, int64_t n, int64_t k,
+                               LinearAttrs attrs = {.bias = true}) {
+      bench(m, n, k, attrs);
+      t.benchmarks.back().model = model;
+    };
+    // 1024×1024, both branches of guidance: 4096 tokens of 640 channels, 1024 of 1280.
+    bench_for("sdxl", 8192, 640, 640);
+    bench_for("sdxl", 8192, 1920, 640);
+    bench_for("sdxl", 8192, 2560, 640, {.bias = true, .activation = Activation::geglu});
+    bench_for("sdxl", 8192, 640, 2560, {.bias = true, .residual = true});
+    bench_for("sdxl", 2048, 1280, 1280);
+    bench_for("sdxl", 2048, 3840, 1280);
+    bench_for("sdxl", 2048, 5120, 1280, {.bias = true, .activation = Activation::geglu});
+    bench_for("sdxl", 2048, 1280, 5120, {.bias = true, .residual = true});
+    bench_for("sdxl", 154, 2560, 2048);
+    // 1024×1024: 4096 tokens of the picture, 512 of the text.
+    bench_for("flux", 4096, 9216, 3072);
+    bench_for("flux", 4096, 12288, 3072, {.bias = true, .activation = Activation::gelu_tanh});
+    bench_for("flux", 4096, 3072, 12288, {.bias = true, .residual = true});
+    bench_for("flux", 4608, 21504, 3072);
+    bench_for("flux", 4608, 3072, 15360, {.bias = true, .residual = true});
+    // 832×480, 81 frames: 21·30·52 tokens.
+    bench_for("wan", 32760, 1536, 1536);
+    bench_for("wan", 32760, 8960, 1536, {.bias = true, .activation = Activation::gelu_tanh});
+    bench_for("wan", 32760, 1536, 8960, {.bias = true, .residual = true});
   }
   return t;
 }
