@@ -6,6 +6,10 @@
 
 #include "device/memory.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace easel::bench {
 
 double Timer::now() const {
@@ -19,11 +23,12 @@ double Timer::now() const {
 
 namespace {
 
-constexpr int kRounds = 200000, kAccumulators = 12;  // enough independent chains to hide an operation's latency
+// Enough independent chains to hide an operation's latency.
+constexpr int kRounds = 200000, kAccumulators = 12, kBf16Accumulators = 24;
 
 struct Probe {
   void (*run)(float* sink) = nullptr;
-  int flops_per_operation = 0;
+  int flops_per_round = 0;
 };
 
 #if defined(__x86_64__)
@@ -46,20 +51,22 @@ __attribute__((target("avx2,fma"))) void fma_256(float* sink) {
   for (V& v : a) sink[0] += v[0];
 }
 
-// Assembly, since the types of the intrinsic differ between compilers; in one piece, so that the sums stay in
-// registers.
-__attribute__((target("avx512f"))) void bf16_dot_512(float* sink) {
-  typedef float V __attribute__((vector_size(64)));
-  V a[kAccumulators] = {}, x = {};
-  static_assert(kAccumulators == 12, "the operands below");
-#define DOT(i) "vdpbf16ps %12, %12, %" #i "\n\t"
+// A tile of 6 × 4 sums, whose factors come from memory that the compiler cannot see through. (The same register for
+// both factors of all products runs at a third of the speed.)
+__attribute__((target("avx512f,avx512bf16"))) void bf16_dot_512(float* sink) {
+  constexpr int kRows = 6, kColumns = 4;
+  static_assert(kBf16Accumulators == kRows * kColumns);
+  const volatile int factors[kRows + kColumns] = {};
+  __m512 a[kRows][kColumns] = {};
+  __m512bh y[kColumns];
+  for (int v = 0; v < kColumns; ++v) y[v] = (__m512bh)_mm512_set1_epi32(factors[kRows + v]);
   for (int i = 0; i < kRounds; ++i)
-    asm volatile(DOT(0) DOT(1) DOT(2) DOT(3) DOT(4) DOT(5) DOT(6) DOT(7) DOT(8) DOT(9) DOT(10) DOT(11)
-                 : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(a[4]), "+v"(a[5]), "+v"(a[6]), "+v"(a[7]),
-                   "+v"(a[8]), "+v"(a[9]), "+v"(a[10]), "+v"(a[11])
-                 : "v"(x));
-#undef DOT
-  for (V& v : a) sink[0] += v[0];
+    for (int r = 0; r < kRows; ++r) {
+      const __m512bh x = (__m512bh)_mm512_set1_epi32(factors[r]);
+      for (int v = 0; v < kColumns; ++v) a[r][v] = _mm512_dpbf16_ps(a[r][v], x, y[v]);
+    }
+  for (auto& row : a)
+    for (__m512& v : row) sink[0] += _mm512_cvtss_f32(v);
 }
 #endif
 
@@ -73,7 +80,7 @@ double gflops(ThreadPool& pool, const Timer& timer, const Probe& probe) {
       asm volatile("" : : "r"(sink) : "memory");
     });
   });
-  return static_cast<double>(parts) * kRounds * kAccumulators * probe.flops_per_operation / seconds * 1e-9;
+  return static_cast<double>(parts) * kRounds * probe.flops_per_round / seconds * 1e-9;
 }
 
 double copy_gbps(ThreadPool& pool, const Timer& timer) {
@@ -95,10 +102,10 @@ Peaks measure_peaks(ThreadPool& pool, device::Isa isa, const Timer& timer) {
 #if defined(__x86_64__)
   using device::Isa;
   if (isa >= Isa::avx512)
-    f32 = {fma_512, 16 * 2};
+    f32 = {fma_512, kAccumulators * 16 * 2};
   else if (isa >= Isa::avx2)
-    f32 = {fma_256, 8 * 2};
-  if (isa >= Isa::avx512_bf16) bf16 = {bf16_dot_512, 16 * 2 * 2};
+    f32 = {fma_256, kAccumulators * 8 * 2};
+  if (isa >= Isa::avx512_bf16) bf16 = {bf16_dot_512, kBf16Accumulators * 16 * 2 * 2};
 #endif
   return {gflops(pool, timer, f32), gflops(pool, timer, bf16), copy_gbps(pool, timer)};
 }

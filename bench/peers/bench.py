@@ -75,7 +75,9 @@ def run_process(command, timeout):
         out.seek(0)
         err.seek(0)
         if process.returncode != 0:
-            raise Failure(f"ended with {process.returncode}: {shown}\n{err.read()[-2000:]}")
+            text = err.read()[-2000:]
+            last = (text.strip().splitlines() or ["no message"])[-1]
+            raise Failure(f"{last} (status {process.returncode})\n{shown}\n{text}")
         return out.read(), usage.ru_maxrss * 1024, started
 
 
