@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <set>
 
 #include <easel/error.h>
 #include <easel/pipeline.h>
@@ -64,6 +66,48 @@ TEST(TextToImage, ReportsTimesOfEveryStepAndBatch) {
   EXPECT_EQ(static_cast<int>(result.seconds.steps.size()), calls);
   EXPECT_EQ(result.pictures[2].index, 2);
   EXPECT_EQ(result.pictures[2].rgb.size(), 3u * 56 * 40);
+}
+
+TEST(TextToImage, TheLaunchSinkSeesEveryPartAndChangesNoBit) {
+  auto pipeline = TextToImagePipeline::load(kModel, options());
+  const Tensor expected = pipeline.generate(request()).latents;
+  std::map<std::string, int> launches;
+  std::set<std::string> classes;
+  double last = 0;
+  pipeline.set_launch_sink([&](const Launch& launch) {
+    ++launches[launch.component + " " + launch.entry];
+    classes.insert(launch.op_class);
+    EXPECT_GE(launch.begin, last);
+    EXPECT_GE(launch.seconds, 0);
+    EXPECT_FALSE(launch.kernel.empty());
+    last = launch.begin + launch.seconds;
+  });
+  TextToImageRequest r = request();
+  EXPECT_TRUE(equal(pipeline.generate(r).latents, expected));
+  EXPECT_FALSE(launches.contains("text_encoder request")) << "both prompts were known";
+  EXPECT_EQ(launches.at("unet step") % r.steps, 0);
+  EXPECT_GT(launches.at("vae step"), 0);
+  for (const char* name : {"linear", "conv 1x1", "conv 3x3", "attention", "norm"}) EXPECT_TRUE(classes.contains(name));
+  const auto before = launches;
+  r.width = 64;  // sessions made from now on are heard, too
+  pipeline.generate(r);
+  EXPECT_GT(launches.at("unet step"), before.at("unet step"));
+  pipeline.set_launch_sink({});
+  const auto after = launches;
+  pipeline.generate(r);
+  EXPECT_EQ(launches, after);
+}
+
+TEST(TextToImage, AModelLoadedForItsPlanRunsNothing) {
+  LoadOptions o = options();
+  o.plan_only = true;
+  auto pipeline = TextToImagePipeline::load(EASEL_SOURCE_DIR "/bench/configs/sd15", o);
+  TextToImageRequest r;
+  EXPECT_NE(pipeline.describe(r).find("859.52 M parameters, no weights here"), std::string::npos);
+  EXPECT_THROW(pipeline.generate(r), Error);
+  EXPECT_THROW(pipeline.encode_prompts({r}), Error);
+  o.plan_only = false;
+  EXPECT_THROW(TextToImagePipeline::load(EASEL_SOURCE_DIR "/bench/configs/sd15", o), Error);
 }
 
 TEST(TextToImage, GuidanceOffRunsNoNegativeBranch) {
