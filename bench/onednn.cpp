@@ -35,6 +35,8 @@ memory zeros(const memory::desc& desc, const dnnl::engine& engine) {
   return out;
 }
 
+Type output_type(const ops::OpCall& call) { return call.output.dtype == DType::bf16 ? Type::bf16 : Type::f32; }
+
 template <typename Primitive, typename Descriptor>
 double seconds_of(const Descriptor& descriptor, const dnnl::engine& engine, const Timer& timer) {
   const typename Primitive::primitive_desc primitive(descriptor, engine);
@@ -56,7 +58,7 @@ double linear_seconds(const ops::OpCall& call, Type type, const dnnl::engine& en
   const dnnl::inner_product_forward::desc descriptor(
       dnnl::prop_kind::forward_inference, memory::desc({x.numel() / x.back(), x.back()}, type, Tag::nc),
       memory::desc({w[0], w[1]}, type, Tag::any), memory::desc({w[0]}, Type::f32, Tag::x),
-      memory::desc({x.numel() / x.back(), w[0]}, Type::f32, Tag::nc));
+      memory::desc({x.numel() / x.back(), w[0]}, output_type(call), Tag::nc));
   return seconds_of<dnnl::inner_product_forward>(descriptor, engine, timer);
 }
 
@@ -67,7 +69,7 @@ double conv_seconds(const ops::OpCall& call, Type type, dnnl::algorithm algorith
   const dnnl::convolution_forward::desc descriptor(
       dnnl::prop_kind::forward_inference, algorithm, memory::desc({x[0], x[3], x[1], x[2]}, type, Tag::nhwc),
       memory::desc({w[0], w[1], w[2], w[3]}, type, Tag::any), memory::desc({w[0]}, Type::f32, Tag::x),
-      memory::desc({y[0], y[3], y[1], y[2]}, Type::f32, Tag::nhwc), Dims{attrs.stride, attrs.stride},
+      memory::desc({y[0], y[3], y[1], y[2]}, output_type(call), Tag::nhwc), Dims{attrs.stride, attrs.stride},
       Dims{attrs.pad_top, attrs.pad_left}, Dims{attrs.pad_bottom, attrs.pad_right});
   return seconds_of<dnnl::convolution_forward>(descriptor, engine, timer);
 }

@@ -15,7 +15,7 @@ struct Launch {
   std::string op;         ///< "linear bias gelu_erf"
   std::string op_class;   ///< "linear", "conv 1x1", "conv 3x3", "conv", "attention", "norm", "element-wise", "movement"
   std::string kernel;     ///< row of the operator's list: "avx512_bf16"
-  std::string shapes;     ///< "f32 [2, 4096, 320] bf16 [320, 320] -> [2, 4096, 320]"
+  std::string shapes;     ///< "f32 [2, 4096, 320] bf16 [320, 320] -> f32 [2, 4096, 320]"
   double flops = 0;       ///< of the direct form; 0 where traffic is the cost
   double bytes = 0;       ///< read and written at least
   double begin = 0;       ///< seconds on a steady clock of no particular start

@@ -86,10 +86,12 @@ DType product_dtype_of(const OpCall& call) noexcept {
 }
 
 std::string shapes_of(const OpCall& call) {
+  const auto text = [](const ArgType& arg) {
+    return fmt::format("{} {}", easel::to_string(arg.dtype), arg.shape.str());
+  };
   std::string out;
-  for (const ArgType& input : call.inputs)
-    out += fmt::format("{}{} {}", out.empty() ? "" : " ", easel::to_string(input.dtype), input.shape.str());
-  return out + " -> " + call.output.shape.str();
+  for (const ArgType& input : call.inputs) out += text(input) + " ";
+  return out + "-> " + text(call.output);
 }
 
 }  // namespace easel::ops

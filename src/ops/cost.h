@@ -33,7 +33,7 @@ double bytes_of(const OpCall& call);
 /// The precision of the products: bf16 where weights or attention ask for it, else f32.
 DType product_dtype_of(const OpCall& call) noexcept;
 
-/// "f32 [2, 64, 64, 320] f32 [320, 320, 3, 3] -> [2, 64, 64, 320]"
+/// "f32 [2, 64, 64, 320] f32 [320, 320, 3, 3] -> f32 [2, 64, 64, 320]"
 std::string shapes_of(const OpCall& call);
 
 }  // namespace easel::ops

@@ -16,7 +16,7 @@ TEST(Cost, LinearLayersCountEveryColumnOfTheWeight) {
   EXPECT_EQ(bytes_of(call), 4 * 30 + 2 * 40 + 4 * 8 + 4 * 24);
   EXPECT_EQ(op_class_of(call), OpClass::linear);
   EXPECT_EQ(product_dtype_of(call), DType::bf16);
-  EXPECT_EQ(shapes_of(call), "f32 [2, 3, 5] bf16 [8, 5] f32 [8] -> [2, 3, 4]");
+  EXPECT_EQ(shapes_of(call), "f32 [2, 3, 5] bf16 [8, 5] f32 [8] -> f32 [2, 3, 4]");
 }
 
 TEST(Cost, ConvolutionsAreClassedByTheirKernel) {
