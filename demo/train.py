@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Trains the demo model: a small, complete Stable Diffusion, on a CPU.
 
-Five stages, each of which leaves its result in the run folder (--out) and is
+Six stages, each of which leaves its result in the run folder (--out) and is
 skipped or resumed when that is already there:
 
     pool      draw the training pictures (demo/scenes.py)
     vae       the f8 autoencoder, on random crops, then on whole pictures
     latents   scale the autoencoder's latents to unit variance, encode the pool once
+    text      the text encoder learns to read: attributes of the scene from its last tokens
     unet      UNet and text encoder together, on latents and fresh captions
     export    write the diffusers folder in fp16
 
@@ -79,6 +80,9 @@ SCALING_FACTOR = 0.18215     # the usual one; the latents stage makes it fit
 UNET_LR, UNET_LR_END = 3e-3, 3e-5
 UNET_BATCH = 32
 UNET_WARMUP = 100
+TEXT_LR, TEXT_LR_END = 2e-3, 1e-4
+TEXT_BATCH = 64
+READING = 0.05               # weight of the attributes' cross entropy while the UNet is trained
 EMPTY_CAPTIONS = 0.10        # share of empty captions, for guidance
 MAX_WEIGHT = 6.0             # what little noise adds to the loss stops growing here, see below
 
@@ -162,11 +166,6 @@ class Average:
         self.parameters = list(parameters)
         self.shadow = [p.detach().clone() for p in self.parameters]
         self.stored = None
-
-    def restart(self):
-        """Begin again at what the parameters are now."""
-        with torch.no_grad():
-            torch._foreach_copy_(self.shadow, self.parameters)
 
     def update(self, step):
         decay = min(self.decay, (1 + step) / (10 + step))
@@ -421,13 +420,86 @@ def make_pipeline(vae, unet, text_encoder, tokenizer):
     return pipeline
 
 
-def load_folder(folder, unet, text_encoder):
-    """Read the two networks' weights from a model folder that export wrote."""
+def load_folder(folder, unet):
+    """Read the UNet's weights from a model folder that export wrote."""
     from safetensors.torch import load_file
     unet.load_state_dict(load_file(folder / "unet" / "diffusion_pytorch_model.safetensors"))
-    text = load_file(folder / "text_encoder" / "model.safetensors")
-    prefix = "" if any(k.startswith("text_model.") for k in text_encoder.state_dict()) else "text_model."
-    text_encoder.load_state_dict({k.removeprefix(prefix): v for k, v in text.items()})
+
+
+# What a caption can say, and the answers.
+ATTRIBUTES = {
+    "land": scenes.LANDS, "time": scenes.TIMES, "object": scenes.OBJECTS, "color": ("",) + scenes.COLORS,
+    "side": ("",) + scenes.SIDES, **{flag: (False, True) for flag in scenes.SKY_FLAGS},
+}
+
+
+class Reader(torch.nn.Module):
+    """Reads a scene's attributes from what the text encoder makes of the tokens after the end.
+
+    Four fifths of the 77 tokens are filling after the end, and they see the whole caption.  Attention spreads over
+    them at first, so a UNet learns to follow a text soon if its attributes stand there in plain form.  Only training
+    has this part, as CLIP's text encoder has its other half.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.heads = torch.nn.ModuleDict({a: torch.nn.Linear(TEXT_CONFIG["hidden_size"], len(v)) for a, v in ATTRIBUTES.items()})
+
+    def loss(self, context, ids, listed, said):
+        """Cross entropy of the attributes that each caption mentions, and the share that is read right."""
+        after = (ids == TEXT_CONFIG["eos_token_id"]).unsqueeze(2)
+        summary = (context.float() * after).sum(1) / after.sum(1)
+        total, right, count = 0.0, 0, 0
+        for name, answers in ATTRIBUTES.items():
+            rows = [i for i, words in enumerate(said) if name in words]
+            if not rows:
+                continue
+            truth = torch.tensor([answers.index(getattr(listed[i], name)) for i in rows])
+            logits = self.heads[name](summary[rows])
+            total = total + F.cross_entropy(logits, truth, reduction="sum")
+            right, count = right + (logits.argmax(1) == truth).sum().item(), count + len(rows)
+        return total / max(1, count), right / max(1, count)
+
+
+def captions_of(listed, rng):
+    """Captions of scenes, some empty, and what each mentions."""
+    pairs = [("", ()) if rng.random() < EMPTY_CAPTIONS else scenes.caption(scene, rng) for scene in listed]
+    return [text for text, _ in pairs], [said for _, said in pairs]
+
+
+def train_text(args):
+    path = args.out / "text.pt"
+    if path.exists():
+        return
+    torch.manual_seed(args.seed + 2)
+    listed = load_scenes(args.out)
+    tokenizer, text_encoder, reader = load_tokenizer(args.model), new_text_encoder(), Reader()
+    modules = torch.nn.ModuleDict(dict(text_encoder=text_encoder, reader=reader))
+    optimizer = Muon(*split(modules.named_parameters(), ("embedding", "heads")), lr=TEXT_LR)
+    progress = Progress(args.text_steps, None)
+    sums = np.zeros(2)
+    while progress.fraction < 1.0:
+        rng = np.random.default_rng([args.seed, 4, progress.step])
+        some = [listed[i] for i in rng.integers(len(listed), size=TEXT_BATCH)]
+        texts, said = captions_of(some, rng)
+        ids = tokens_of(tokenizer, texts)
+        for group in optimizer.param_groups:
+            group["lr"] = progress.lr(TEXT_LR, TEXT_LR_END, 50)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+            context = text_encoder(ids)[0]
+        loss, right = reader.loss(context, ids, some, said)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
+        optimizer.step()
+        progress.tick()
+        sums += (loss.item(), right)
+        if progress.step % LOG_EVERY == 0:
+            log(args.out, f"text: step {progress.step} loss {sums[0] / LOG_EVERY:.4f} right {sums[1] / LOG_EVERY:.4f}")
+            sums = np.zeros(2)
+        if StopRequest.asked:
+            sys.exit(f"stopped at step {progress.step}")
+    save_atomically(modules.state_dict(), path)
 
 
 def train_unet(args):
@@ -447,20 +519,25 @@ def train_unet(args):
     tokenizer = load_tokenizer(args.model)
     unet, text_encoder = new_unet(), new_text_encoder()
     modules = torch.nn.ModuleDict(dict(unet=unet, text_encoder=text_encoder))
-    optimizer = Muon(*split(modules.named_parameters(), ("conv_out", "embedding", "time_emb_proj")), lr=UNET_LR)
+    reader = Reader()
+    if args.start_from:
+        load_folder(args.start_from, unet)
+    torch.nn.ModuleDict(dict(text_encoder=text_encoder, reader=reader)).load_state_dict(
+        torch.load(args.out / "text.pt", weights_only=True))
+    trained = torch.nn.ModuleDict(dict(unet=unet, text_encoder=text_encoder, reader=reader))
+    excluded = ("conv_out", "embedding", "time_emb_proj", "heads")
+    optimizer = Muon(*split(trained.named_parameters(), excluded), lr=UNET_LR)
     average = Average(modules.parameters(), 0.999)
     progress = Progress(args.unet_steps, args.unet_minutes)
     checkpoint = args.out / "unet.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
-        modules.load_state_dict(state["model"])
+        trained.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         average.shadow = state["average"]
         progress = Progress(args.unet_steps, args.unet_minutes, state["step"], state["elapsed"])
         log(args.out, f"unet: resumed at step {progress.step}")
     elif args.start_from:
-        load_folder(args.start_from, unet, text_encoder)
-        average.restart()
         log(args.out, f"unet: starts from the weights in {args.start_from}")
     log(args.out, f"unet: {sum(p.numel() for p in unet.parameters()) / 1e6:.2f} M parameters, "
                   f"text encoder {sum(p.numel() for p in text_encoder.parameters()) / 1e6:.2f} M")
@@ -471,12 +548,13 @@ def train_unet(args):
     # held back; high noise keeps its whole weight, for it decides what goes where.
     weights = (snr + 1).clamp(max=MAX_WEIGHT) / (snr + 1)
     saved = logged = sampled = time.monotonic()
-    total = 0.0
+    total = np.zeros(2)
     while progress.fraction < 1.0:
         rng = np.random.default_rng([args.seed, 2, progress.step])
         noise_source = torch.Generator().manual_seed(int(rng.integers(2 ** 62)))
         picks = rng.integers(len(latents), size=UNET_BATCH)
-        texts = ["" if rng.random() < EMPTY_CAPTIONS else scenes.caption(listed[i], rng)[0] for i in picks]
+        some = [listed[i] for i in picks]
+        texts, said = captions_of(some, rng)
         ids = tokens_of(tokenizer, texts)
         moments = latents[picks].float()
         x = moments[:, :4] + (0.5 * moments[:, 4:]).exp() * torch.randn(UNET_BATCH, 4, 16, 16, generator=noise_source)
@@ -491,23 +569,24 @@ def train_unet(args):
             context = text_encoder(ids)[0]
             v = unet(a * x + s * noise, t, context, return_dict=False)[0]
         error = (v.float() - (a * noise - s * x)).square().mean((1, 2, 3))
+        reading, right = reader.loss(context, ids, some, said)
         loss = (error * weights[t]).mean()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
+        (loss + READING * reading).backward()
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimizer.step()
         progress.tick()
         average.update(progress.step)
-        total += loss.item()
+        total += np.array([loss.item(), right])
         now = time.monotonic()
         if progress.step % LOG_EVERY == 0:
-            log(args.out, f"unet: step {progress.step} ({progress.fraction:.3f}) loss {total / LOG_EVERY:.5f} "
-                          f"{(now - logged) / LOG_EVERY:.3f} s/step")
-            logged, total = now, 0.0
+            log(args.out, f"unet: step {progress.step} ({progress.fraction:.3f}) loss {total[0] / LOG_EVERY:.5f} "
+                          f"read {total[1] / LOG_EVERY:.3f} {(now - logged) / LOG_EVERY:.3f} s/step")
+            logged, total = now, np.zeros(2)
         done = progress.fraction >= 1.0
         if now - saved > CHECKPOINT_SECONDS or done or StopRequest.asked:
             saved = now
-            save_atomically(dict(model=modules.state_dict(), optimizer=optimizer.state_dict(), average=average.shadow,
+            save_atomically(dict(model=trained.state_dict(), optimizer=optimizer.state_dict(), average=average.shadow,
                                  step=progress.step, elapsed=progress.elapsed), checkpoint)
             with average:
                 save_atomically(modules.state_dict(), args.out / "unet_ema.pt")
@@ -582,7 +661,7 @@ def export(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="run folder: data, checkpoints, log")
-    parser.add_argument("--stage", default="all", choices=("all", "pool", "vae", "latents", "unet", "export"))
+    parser.add_argument("--stage", default="all", choices=("all", "pool", "vae", "latents", "text", "unet", "export"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pool", type=int, default=POOL_SIZE, help="pictures to draw")
@@ -590,10 +669,11 @@ def main():
     parser.add_argument("--vae-steps", type=int, default=13000)
     parser.add_argument("--vae-minutes", type=float, help="end the stage after this time instead")
     parser.add_argument("--latents", type=int, help="encode only so many pictures of the pool")
+    parser.add_argument("--text-steps", type=int, default=300)
     parser.add_argument("--unet-steps", type=int, default=12000)
     parser.add_argument("--unet-minutes", type=float, help="end the stage after this time instead")
     parser.add_argument("--start-from", type=Path, metavar="FOLDER",
-                        help="begin the unet stage with the UNet and text encoder of this model folder")
+                        help="begin the unet stage with the UNet of this model folder")
     parser.add_argument("--guidance", type=float, default=4.0, help="guidance scale of the sample pictures")
     parser.add_argument("--model", type=Path, default=Path(__file__).resolve().parent / "model",
                         help="model folder: tokenizer, and what export writes")
@@ -601,7 +681,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     StopRequest.listen()
-    stages = dict(pool=make_pool, vae=train_vae, latents=make_latents, unet=train_unet, export=export)
+    stages = dict(pool=make_pool, vae=train_vae, latents=make_latents, text=train_text, unet=train_unet, export=export)
     for name, stage in stages.items():
         if args.stage in ("all", name):
             stage(args)

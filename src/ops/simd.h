@@ -64,7 +64,11 @@ inline void store_n(float* p, Vec v, int64_t n) {
 /// The first n lanes, rounded to bf16 (to nearest, ties to even; a NaN stays one).
 inline void store_bf16(uint16_t* p, Vec v, int64_t n = kLanes) {
 #if defined(__AVX512BF16__)
-  _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << n) - 1), (__m256i)_mm512_cvtneps_pbh(v));
+  const __m256i half = (__m256i)_mm512_cvtneps_pbh(v);
+  if (n == kLanes)
+    _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(p), half);
+  else
+    _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << n) - 1), half);
 #else
   using Bits = uint32_t __attribute__((vector_size(EASEL_SIMD_BYTES)));
   using Half = uint16_t __attribute__((vector_size(EASEL_SIMD_BYTES / 2)));
@@ -72,6 +76,21 @@ inline void store_bf16(uint16_t* p, Vec v, int64_t n = kLanes) {
   const Bits rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
   const Half half = __builtin_convertvector(v == v ? rounded : (bits >> 16) | 0x40, Half);
   std::memcpy(p, &half, static_cast<size_t>(n) * 2);
+#endif
+}
+
+/// The first n elements, widened; the other lanes are 0, and their memory is not touched.
+inline Vec load_bf16(const uint16_t* p, int64_t n) {
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+  const __m256i half = n == kLanes ? _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p))
+                                   : _mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << n) - 1), p);
+  return (Vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
+#else
+  using Bits = uint32_t __attribute__((vector_size(EASEL_SIMD_BYTES)));
+  using Half = uint16_t __attribute__((vector_size(EASEL_SIMD_BYTES / 2)));
+  Half half{};
+  std::memcpy(&half, p, static_cast<size_t>(n) * 2);
+  return reinterpret_cast<Vec>(__builtin_convertvector(half, Bits) << 16);
 #endif
 }
 

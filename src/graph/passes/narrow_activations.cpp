@@ -40,7 +40,7 @@ class Readers {
     if (is_view(node)) return all_round(node.output);
     const Dim& channels = graph_.value(id).type.shape.back();
     if (!channels.is_constant()) return false;
-    if (std::holds_alternative<ops::LinearAttrs>(node.attrs)) {
+    if (std::holds_alternative<ops::LinearAttrs>(node.attrs) || std::holds_alternative<ops::Conv2dAttrs>(node.attrs)) {
       const Value& weight = graph_.value(node.inputs[1]);
       // Kernels read pairs, so an odd row stays as it is. The residual is added, not rounded.
       return node.inputs[0] == id && std::count(node.inputs.begin(), node.inputs.end(), id) == 1 && weight.constant &&

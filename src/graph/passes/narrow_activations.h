@@ -7,10 +7,10 @@ namespace easel::graph {
 
 /// before: %a = layer_norm(%x)           %y = linear(%a, @bf16(w))
 /// after:  %a = layer_norm(%x) → bf16    %y = linear(%a, @bf16(w))
-/// A value that only linear layers with bf16 weights and bf16 attention read is stored as bf16: they round it first
-/// thing, so results keep their bits where these kernels use bf16 products, and memory traffic halves. Where they do
-/// not (no such instructions), values would lose precision: the caller asks for it where it fits. Runs after
-/// set_precision.
+/// A value that only bf16 attention and layers with bf16 weights read is stored as bf16: they round it anyway, linear
+/// layers and direct convolutions to the same bits, Winograd convolutions after a transform. Memory traffic halves.
+/// Where kernels do not use bf16 products (no such instructions), values would lose precision: the caller asks for it
+/// where it fits. Runs after set_precision.
 Graph narrow_activations(const Graph& graph, int* matches = nullptr);
 
 }  // namespace easel::graph

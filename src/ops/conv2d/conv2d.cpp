@@ -14,7 +14,7 @@ ValueType infer(const Conv2dAttrs& attrs, Inputs inputs) {
   const auto out_size = [&](const Dim& size, int before, int after, const Dim& kernel) {
     return (size + (before + after) - kernel).floor_div(attrs.stride) + 1;
   };
-  const ValueType y{x.dtype,
+  const ValueType y{DType::f32,
                     {x.shape[0], out_size(x.shape[1], attrs.pad_top, attrs.pad_bottom, w.shape[2]),
                      out_size(x.shape[2], attrs.pad_left, attrs.pad_right, w.shape[3]), w.shape[0]}};
   size_t next = 2;

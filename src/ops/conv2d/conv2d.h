@@ -5,7 +5,7 @@
 namespace easel::ops {
 
 /// Two-dimensional convolution, channels last, zero padding: y = act(conv(x, w) + bias + channel_bias) + residual.
-/// x: [B, H, W, C] f32; w: [O, C, kh, kw] f32|bf16|f16 (the layout of published checkpoints); bias: [O] f32;
+/// x: [B, H, W, C] f32|bf16; w: [O, C, kh, kw] f32|bf16|f16 (the layout of published checkpoints); bias: [O] f32;
 /// channel_bias: [B, O] f32, one offset per picture and channel; residual: shape of y, f32
 /// → y: [B, ⌊(H + top + bottom − kh)/stride⌋ + 1, …, O] f32.
 /// The dtype of w is the precision of the products, as in linear.

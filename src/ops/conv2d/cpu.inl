@@ -85,9 +85,8 @@ struct ConvPlan {
 };
 
 /// One line of the padded copy: line `line` of picture `picture` of the region.
-template <Words words>
-void stage_line(const ConvPlan& plan, const float* x, const Region& region, int64_t picture, int64_t line,
-                float* target) {
+template <Words words, typename X>
+void stage_line(const ConvPlan& plan, const X* x, const Region& region, int64_t picture, int64_t line, float* target) {
   const Shape &shape = plan.x.shape, &strides = plan.x.strides;
   const int64_t iy = region.y * plan.attrs.stride + line - plan.attrs.pad_top;
   const int64_t pixels = plan.pixels(region), first = region.x * plan.attrs.stride - plan.attrs.pad_left;
@@ -98,7 +97,7 @@ void stage_line(const ConvPlan& plan, const float* x, const Region& region, int6
   if (iy < 0 || iy >= shape[1]) return clear(0, pixels);
   clear(0, begin);
   clear(end, pixels);
-  const float* source = x + (region.picture + picture) * strides[0] + iy * strides[1] + (first + begin) * strides[2];
+  const X* source = x + (region.picture + picture) * strides[0] + iy * strides[1] + (first + begin) * strides[2];
   float* pixel = target + begin * plan.channels;
   if (strides[2] == shape[3] && plan.panels.padded_channels() == shape[3])
     return stage_row<words>(source, (end - begin) * shape[3], pixel);
@@ -109,11 +108,11 @@ void stage_line(const ConvPlan& plan, const float* x, const Region& region, int6
   }
 }
 
-template <Words words>
+template <Words words, typename X>
 void conv_run(const KernelArgs& args, const ConvPlan& plan) {
   const Conv2dAttrs& attrs = plan.attrs;
   const ConvPointers pointers(args);
-  const float* x = pointers.x;
+  const X* x = static_cast<const X*>(args.inputs[0]);
   const auto* packed = static_cast<const uint32_t*>(args.inputs[1]);
   const Epilogue epilogue{pointers.bias, attrs.activation, past_caches(plan.out, pointers.out)};
   const Region whole = plan.whole();
@@ -145,9 +144,12 @@ void conv_run(const KernelArgs& args, const ConvPlan& plan) {
         for (int64_t ox = region.x; ox < region.x + region.width; ++ox) {
           const int i = rows.count++;
           const int64_t iy = (oy - copied.y) * attrs.stride, ix = (ox - copied.x) * attrs.stride;
-          rows.a[i] = plan.direct ? x + b * plan.x.strides[0] + oy * attrs.stride * plan.x.strides[1] +
-                                        ox * attrs.stride * plan.x.strides[2]
-                                  : copy + ((b - copied.picture) * lines + iy) * line_words + ix * plan.channels;
+          if (plan.direct)
+            rows.a[i] =
+                reinterpret_cast<const float*>(x + b * plan.x.strides[0] + oy * attrs.stride * plan.x.strides[1] +
+                                               ox * attrs.stride * plan.x.strides[2]);
+          else
+            rows.a[i] = copy + ((b - copied.picture) * lines + iy) * line_words + ix * plan.channels;
           pointers.set_row(rows, i, plan.out.shape, b, oy, ox);
         }
     const int64_t count = plan.panels.count();
@@ -158,14 +160,14 @@ void conv_run(const KernelArgs& args, const ConvPlan& plan) {
 
 void run(const KernelArgs& args) noexcept {
   const ConvPlan plan(args.call, args.pool.threads());
-  with_words(plan.words, [&]<Words words>() { conv_run<words>(args, plan); });
+  with_input(plan.words, plan.x.dtype, [&]<Words words, typename X>() { conv_run<words, X>(args, plan); });
 }
 
 const char* reject(const OpCall& call) noexcept {
   const auto& attrs = call.as<Conv2dAttrs>();
   if (attrs.pad_top < 0 || attrs.pad_left < 0 || attrs.pad_bottom < 0 || attrs.pad_right < 0)
     return "a padding is negative";
-  return reject_types(call);
+  return reject_types(call, /*narrow_in=*/true, /*narrow_out=*/false);
 }
 
 const PackFormat* format(const OpCall&, int index) noexcept { return index == 1 ? &kPanelFormat : nullptr; }

@@ -3,12 +3,11 @@ namespace easel::ops {
 namespace {
 
 struct ConvPointers {
-  const float *x, *bias = nullptr, *channel_bias = nullptr, *residual = nullptr;
+  const float *bias = nullptr, *channel_bias = nullptr, *residual = nullptr;
   const ArgType *channel_bias_type = nullptr, *residual_type = nullptr;
   float* out;
 
-  explicit ConvPointers(const KernelArgs& args)
-      : x(static_cast<const float*>(args.inputs[0])), out(static_cast<float*>(args.output)) {
+  explicit ConvPointers(const KernelArgs& args) : out(static_cast<float*>(args.output)) {
     const auto& attrs = args.call.as<Conv2dAttrs>();
     size_t next = 2;
     const auto take = [&](const float*& pointer, const ArgType** type) {

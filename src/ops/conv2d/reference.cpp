@@ -11,9 +11,11 @@ namespace easel::ops {
 namespace {
 
 const char* reject(const OpCall& call) noexcept {
-  for (size_t i = 0; i < call.inputs.size(); ++i)
-    if (i != 1 && call.inputs[i].dtype != DType::f32) return "activations are not f32";
-  return reference_weight(call.inputs[1].dtype) ? nullptr : "the weight is not f32, f16 or bf16";
+  for (size_t i = 2; i < call.inputs.size(); ++i)
+    if (call.inputs[i].dtype != DType::f32) return "bias, channel bias or residual is not f32";
+  if (call.output.dtype != DType::f32) return "the result is not f32";
+  if (!reference_element(call.inputs[0].dtype)) return "x is not f32, f16 or bf16";
+  return reference_element(call.inputs[1].dtype) ? nullptr : "the weight is not f32, f16 or bf16";
 }
 
 /// Outputs worked on together: their weights, as doubles [kh][kw][C][kOutputs], are the scratch of a thread.
@@ -26,7 +28,7 @@ int64_t scratch_bytes(const OpCall& call, int threads) noexcept {
 
 void read_weights(const KernelArgs& args, int64_t first, int64_t count, double* target) noexcept {
   const ArgType& w = args.call.inputs[1];
-  const WeightReader weight{args.inputs[1], w.dtype};
+  const ElementReader weight{args.inputs[1], w.dtype};
   for (int64_t ky = 0; ky < w.shape[2]; ++ky)
     for (int64_t kx = 0; kx < w.shape[3]; ++kx)
       for (int64_t c = 0; c < w.shape[1]; ++c)
@@ -40,15 +42,15 @@ void read_weights(const KernelArgs& args, int64_t first, int64_t count, double* 
 void convolve(const KernelArgs& args, const double* weights, int64_t b, int64_t oy, int64_t ox, double* sums) noexcept {
   const auto& attrs = args.call.as<Conv2dAttrs>();
   const ArgType &x = args.call.inputs[0], &w = args.call.inputs[1];
-  const auto* source = static_cast<const float*>(args.inputs[0]);
+  const ElementReader source{args.inputs[0], x.dtype};
   for (int64_t o = 0; o < kOutputs; ++o) sums[o] = 0;
   for (int64_t ky = 0; ky < w.shape[2]; ++ky)
     for (int64_t kx = 0; kx < w.shape[3]; ++kx) {
       const int64_t iy = oy * attrs.stride + ky - attrs.pad_top, ix = ox * attrs.stride + kx - attrs.pad_left;
       const bool inside = iy >= 0 && iy < x.shape[1] && ix >= 0 && ix < x.shape[2];
-      const float* pixel = inside ? source + b * x.strides[0] + iy * x.strides[1] + ix * x.strides[2] : nullptr;
+      const int64_t pixel = b * x.strides[0] + iy * x.strides[1] + ix * x.strides[2];
       for (int64_t c = 0; c < x.shape[3]; ++c, weights += kOutputs) {
-        const double value = pixel ? pixel[c * x.strides[3]] : 0.0;
+        const double value = inside ? source(pixel + c * x.strides[3]) : 0.0;
         for (int64_t o = 0; o < kOutputs; ++o) sums[o] += value * weights[o];
       }
     }

@@ -98,6 +98,17 @@ OpTests conv2d_tests() {
     attrs.residual = true;
     t.cases.push_back(conv({2, 5, 6, 6}, 19, 3, 3, attrs, dtype));
   }
+  // A picture in bf16.
+  const auto narrow = [&](Case c) {
+    c.inputs[0].dtype = DType::bf16;
+    t.cases.push_back(c);
+  };
+  for (const int64_t n : {1, 2, 5, 16, 31, 33, 64, 66, 129}) {
+    narrow(conv({2, 9, 11, n}, 13, 3, 3, same(), DType::bf16));
+    narrow(conv({2, 25, 24, n}, 70, 3, 3, same(), DType::bf16));
+    narrow(conv({2, 9, 7, n}, 40, 3, 3, same(2), DType::bf16));
+    narrow(conv({2, 6, 5, n}, 20, 1, 1, {.bias = true}, DType::bf16));
+  }
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const auto bench = [&](int64_t b, int64_t size, int64_t in, int64_t out, int stride = 1) {
       t.benchmarks.push_back(conv({b, size, size, in}, out, 3, 3, same(stride), dtype));

@@ -110,16 +110,19 @@ void transform_filters(const WinogradPlan<kOut>& plan, const uint32_t* packed, i
   }
 }
 
+/// The first n elements of x as floats; zeros follow.
+inline F widen_n(const float* x, int64_t n) { return n == kW ? load(x) : simd::load_n(x, n); }
+inline F widen_n(const uint16_t* x, int64_t n) { return simd::load_bf16(x, n); }
+
 /// Channels [first, last) of one tile → V[point][channels], planes v_plane apart.
-template <Words words, int kOut>
-void transform_input(const WinogradPlan<kOut>& plan, const float* x, int64_t tile, int64_t first, int64_t last,
-                     float* v) {
+template <Words words, int kOut, typename X>
+void transform_input(const WinogradPlan<kOut>& plan, const X* x, int64_t tile, int64_t first, int64_t last, float* v) {
   constexpr int kSide = WinogradPlan<kOut>::kSide, kPoints = WinogradPlan<kOut>::kPoints;
   const Shape &shape = plan.x.shape, &strides = plan.x.strides;
   const int64_t b = tile / (plan.tiles_y * plan.tiles_x);
   const int64_t y0 = tile / plan.tiles_x % plan.tiles_y * kOut - plan.attrs.pad_top;
   const int64_t x0 = tile % plan.tiles_x * kOut - plan.attrs.pad_left;
-  const float* pixels[kPoints];
+  const X* pixels[kPoints];
   for (int i = 0; i < kSide; ++i)
     for (int j = 0; j < kSide; ++j) {
       const bool inside = y0 + i >= 0 && y0 + i < shape[1] && x0 + j >= 0 && x0 + j < shape[2];
@@ -136,9 +139,9 @@ void transform_input(const WinogradPlan<kOut>& plan, const float* x, int64_t til
 #pragma GCC unroll 4
         for (int j = 2; j < kSide; ++j) __builtin_prefetch(pixels[i * kSide + j] + kOut * strides[2] + c);
 #pragma GCC unroll 36
-      for (int i = 0; i < kPoints; ++i) d[i] = load(pixels[i] + c);
+      for (int i = 0; i < kPoints; ++i) d[i] = widen_n(pixels[i] + c, kW);
     } else {
-      for (int i = 0; i < kPoints; ++i) d[i] = pixels[i] && n > 0 ? simd::load_n(pixels[i] + c, n) : zero();
+      for (int i = 0; i < kPoints; ++i) d[i] = pixels[i] && n > 0 ? widen_n(pixels[i] + c, n) : zero();
     }
     input_transform_2d<kOut>(d, points);
   };
@@ -204,11 +207,12 @@ void transform_output(const WinogradPlan<kOut>& plan, const ConvPointers& pointe
   if (epilogue.stream) end_stores();
 }
 
-template <Words words, int kOut>
+template <Words words, typename X, int kOut>
 void winograd_run(const KernelArgs& args, const WinogradPlan<kOut>& plan) {
   constexpr int kPoints = WinogradPlan<kOut>::kPoints;
   constexpr Words product = words == Words::bf16_dot ? Words::bf16_dot : Words::f32;
   const ConvPointers pointers(args);
+  const X* x = static_cast<const X*>(args.inputs[0]);
   const auto* packed = static_cast<const uint32_t*>(args.inputs[1]);
   const int64_t channels = plan.panels.padded_channels(), panel_count = plan.panels.count();
   float* shared = reinterpret_cast<float*>(args.scratch);
@@ -238,8 +242,7 @@ void winograd_run(const KernelArgs& args, const WinogradPlan<kOut>& plan) {
     args.pool.parallel_for(plan.blocks, [&](int64_t task, int thread) {
       float *m = own(thread), *v = m + kPoints * plan.m_plane;
       const int64_t first = task * plan.block, count = std::min(plan.block, plan.tiles - first);
-      for (int64_t t = 0; t < count; ++t)
-        transform_input<words>(plan, pointers.x, first + t, 0, channels, v + t * plan.row);
+      for (int64_t t = 0; t < count; ++t) transform_input<words>(plan, x, first + t, 0, channels, v + t * plan.row);
       for (int64_t panel = 0; panel < panel_count; ++panel) {
         for (int64_t i = 0; i < plan.pieces; ++i)
           multiply(panel, i, count, v, shared + (panel * plan.pieces + i) * plan.u_piece_words(), m);
@@ -256,8 +259,7 @@ void winograd_run(const KernelArgs& args, const WinogradPlan<kOut>& plan) {
     args.pool.parallel_for((count + group - 1) / group * parts, [&](int64_t task, int) {
       const int64_t begin = task / parts * group, c = task % parts * kChannels;
       for (int64_t t = begin; t < std::min(count, begin + group); ++t)
-        transform_input<words>(plan, pointers.x, first + t, c, std::min(channels, c + kChannels),
-                               shared + t * plan.row);
+        transform_input<words>(plan, x, first + t, c, std::min(channels, c + kChannels), shared + t * plan.row);
     });
     args.pool.parallel_for(panel_count * plan.splits, [&](int64_t task, int thread) {
       const int64_t panel = task / plan.splits, split = task % plan.splits;
@@ -275,7 +277,7 @@ void winograd_run(const KernelArgs& args, const WinogradPlan<kOut>& plan) {
 template <int kOut>
 void winograd(const KernelArgs& args) noexcept {
   const WinogradPlan<kOut> plan(args.call, args.pool.threads());
-  with_words(plan.words, [&]<Words words>() { winograd_run<words>(args, plan); });
+  with_input(plan.words, plan.x.dtype, [&]<Words words, typename X>() { winograd_run<words, X>(args, plan); });
 }
 
 template <int kOut>

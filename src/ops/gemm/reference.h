@@ -10,10 +10,12 @@
 
 namespace easel::ops {
 
-inline bool reference_weight(DType dtype) { return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16; }
+inline bool reference_element(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
+}
 
-/// Elements of a weight as doubles.
-struct WeightReader {
+/// Elements of f32, f16 or bf16 memory as doubles.
+struct ElementReader {
   const void* data;
   DType dtype;
   double operator()(int64_t i) const {

@@ -27,6 +27,14 @@ void stage_row(const float* source, int64_t count, float* target) {
   }
 }
 
+/// The same for a row that is bf16 already.
+template <Words words>
+void stage_row(const uint16_t* source, int64_t count, float* target) {
+  static_assert(words == Words::bf16_dot);
+  std::memcpy(target, source, static_cast<size_t>(count) * 2);
+  if (count % 2) reinterpret_cast<uint16_t*>(target)[count] = 0;
+}
+
 /// How a weight's dtype enters the sum on this instruction set.
 inline Words words_of(DType dtype) {
 #if defined(__AVX512BF16__)
@@ -66,8 +74,9 @@ inline int64_t balanced_block(int64_t rows, int64_t most, int threads) {
 }
 
 /// Why the weight or the types of a call do not suit this unit; nullptr if they do. Units with the bf16 dot product
-/// leave other weights to the plain AVX-512 ones; they also take and make bf16 activations where `narrow` says so.
-inline const char* reject_types(const OpCall& call, [[maybe_unused]] bool narrow = false) {
+/// leave other weights to the plain AVX-512 ones; they also take, and
+/// make, bf16 activations where it is said so.
+inline const char* reject_types(const OpCall& call, [[maybe_unused]] bool narrow_in, [[maybe_unused]] bool narrow_out) {
   const ArgType& w = call.inputs[1];
 #if defined(__AVX512BF16__)
   if (w.dtype != DType::bf16) return "the weight is not bf16";
@@ -75,16 +84,15 @@ inline const char* reject_types(const OpCall& call, [[maybe_unused]] bool narrow
   if (w.dtype != DType::f32 && w.dtype != DType::f16 && w.dtype != DType::bf16)
     return "the weight is not f32, f16 or bf16";
   if (!w.constant || !w.contiguous()) return "the weight is not a constant";
-#if defined(__AVX512BF16__)
-  const auto fits = [narrow](DType dtype) { return dtype == DType::f32 || (narrow && dtype == DType::bf16); };
-#else
-  const auto fits = [](DType dtype) { return dtype == DType::f32; };
+#if !defined(__AVX512BF16__)
+  narrow_in = narrow_out = false;
 #endif
-  if (!fits(call.output.dtype)) return "the result is not f32";
+  const auto fits = [](DType dtype, bool narrow) { return dtype == DType::f32 || (narrow && dtype == DType::bf16); };
+  if (!fits(call.output.dtype, narrow_out)) return "the result is not f32";
   for (size_t i = 0; i < call.inputs.size(); ++i) {
     const ArgType& type = call.inputs[i];
     if (i == 1) continue;
-    if (type.dtype != DType::f32 && (i != 0 || !fits(type.dtype))) return "activations are not f32";
+    if (!fits(type.dtype, narrow_in && i == 0)) return "activations are not f32";
     if (type.shape.rank() > 0 && type.strides[-1] != 1 && type.shape[-1] > 1) return "the last axis is strided";
   }
   return nullptr;
@@ -104,6 +112,16 @@ void with_words(Words words, Body&& body) {
     case Words::bf16_dot: return;
 #endif
   }
+}
+
+/// body.operator()<words, X>(), where X is the type of x's elements: float, or uint16_t for bf16.
+template <typename Body>
+void with_input(Words words, [[maybe_unused]] DType x, Body&& body) {
+  with_words(words, [&]<Words kind>() {
+    if constexpr (kind == Words::bf16_dot)
+      if (x == DType::bf16) return body.template operator()<kind, uint16_t>();
+    body.template operator()<kind, float>();
+  });
 }
 
 }  // namespace

@@ -13,7 +13,8 @@ namespace {
 const char* reject(const OpCall& call) noexcept {
   for (size_t i = 2; i < call.inputs.size(); ++i)
     if (call.inputs[i].dtype != DType::f32) return "bias or residual is not f32";
-  return reference_weight(call.inputs[1].dtype) ? nullptr : "the weight is not f32, f16 or bf16";
+  if (!reference_element(call.inputs[0].dtype)) return "x is not f32, f16 or bf16";
+  return reference_element(call.inputs[1].dtype) ? nullptr : "the weight is not f32, f16 or bf16";
 }
 
 int64_t row_offset(const ArgType& type, int64_t row) {
@@ -32,7 +33,7 @@ void run(const KernelArgs& args) noexcept {
   const size_t next = 2u + attrs.bias;
   const bool gated = attrs.activation == Activation::geglu;
   const int64_t depth = w.shape[1], columns = gated ? w.shape[0] / 2 : w.shape[0];
-  const WeightReader weight{args.inputs[1], w.dtype};
+  const ElementReader source{args.inputs[0], x.dtype}, weight{args.inputs[1], w.dtype};
   int64_t rows = 1;
   for (int axis = 0; axis + 1 < x.shape.rank(); ++axis) rows *= x.shape[axis];
   args.pool.parallel_for(rows, [&](int64_t m, int) {
@@ -40,8 +41,7 @@ void run(const KernelArgs& args) noexcept {
     const auto column = [&](int64_t n) {
       double sum = attrs.bias ? static_cast<const float*>(args.inputs[2])[n * in[2].strides[0]] : 0.0;
       for (int64_t k = 0; k < depth; ++k)
-        sum += load_as_double(args.inputs[0], x.dtype, row + k * x.strides[-1]) *
-               weight(n * w.strides[0] + k * w.strides[1]);
+        sum += source(row + k * x.strides[-1]) * weight(n * w.strides[0] + k * w.strides[1]);
       return sum;
     };
     for (int64_t n = 0; n < columns; ++n) {
