@@ -14,6 +14,8 @@ namespace easel::exec {
 class Arena {
  public:
   std::byte* reserve(int64_t bytes);
+  /// Gives the memory back until the next reserve().
+  void release() { buffer_ = device::Buffer(); }
   int64_t size() const { return buffer_.size(); }
 
  private:
@@ -44,6 +46,7 @@ class Session {
   using Observer = std::function<void(const EntryProgram&, const Command&, double seconds)>;
   void set_observer(Observer observer) { observer_ = std::move(observer); }
   const Program& program() const { return *program_; }
+  const ProgramPtr& program_ptr() const { return program_; }
 
  private:
   void run(const EntryProgram& entry);
