@@ -21,6 +21,12 @@ enum class Precision { automatic, fp32, bf16, fp16 };
 Precision parse_precision(const std::string& name);
 std::string to_string(Precision precision);
 
+/// Whether the VAE runs in bands of rows, which takes less memory. There are no seams: norms are still over the whole
+/// picture. on: with the least memory, some layers being computed more than once and the decoded picture being off by
+/// roundings (relative L2 below 1e-6 in fp32). automatic: only where it would not fit otherwise, and then, if it can
+/// be, so that no bit changes.
+enum class VaeTiling { automatic, on, off };
+
 struct LoadOptions {
   Precision unet = Precision::automatic;
   Precision vae = Precision::automatic;
@@ -28,6 +34,11 @@ struct LoadOptions {
   int threads = 0;                ///< 0: one per physical core
   std::string tokenizer;          ///< folder with vocab.json and merges.txt; empty: the model's own
   bool keep_text_encoder = true;  ///< false: its memory is given back once the prompts of a call are encoded
+  /// Resident bytes of the process that no request may exceed; 0: what the machine has. A request that fits in no way
+  /// is refused before it runs, with out_of_memory and a line that says what would fit.
+  int64_t memory_limit = 0;
+  bool offload = false;  ///< only the component in use is packed: less memory, and packing again for each request
+  VaeTiling vae_tiling = VaeTiling::automatic;
   std::function<void(const std::string&)> warn;  ///< one line per warning; empty: standard error
   bool plan_only = false;  ///< a folder of configurations is enough: describe() tells the plan, nothing runs
   CancelToken cancel;      ///< stops loading and running

@@ -41,6 +41,26 @@ double parse_number(const std::string& where, const std::string& text, double mi
   return value;
 }
 
+int64_t parse_bytes(const std::string& where, const std::string& text) {
+  double value = 0;
+  const char* const last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), last, value, std::chars_format::fixed);
+  std::string unit(end < last && *end == ' ' ? end + 1 : end, last);
+  for (char& c : unit) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  const bool binary = unit.size() == 3 && unit.ends_with("IB");
+  if (binary)
+    unit.resize(1);
+  else if (unit.size() <= 2 && unit.ends_with('B'))
+    unit.pop_back();
+  const size_t power = unit.empty() ? 0 : std::string_view("KMGT").find(unit) + 1;  // npos + 1 = 0
+  const bool known = unit.empty() ? !binary : unit.size() == 1 && power > 0;
+  const double bytes = value * std::pow(binary ? 1024.0 : 1000.0, static_cast<double>(power));
+  if (error != std::errc() || !known || !(bytes >= 1) || bytes > 1e18)
+    fail(ErrorCode::invalid_argument, "{}: expected a size like 2.6GB, 2600MiB or 2600000000, found \"{}\"", where,
+         printable(text, 40));
+  return static_cast<int64_t>(bytes);
+}
+
 struct Arguments::Impl {
   struct Entry {
     CLI::Option* option;
@@ -93,6 +113,9 @@ void Arguments::seed(const std::string& name, std::optional<uint64_t>& target) {
 }
 void Arguments::number(const std::string& name, std::optional<double>& target, double min) {
   impl_->add(name, true, [=, &target](const std::string& value) { target = parse_number(name, value, min); });
+}
+void Arguments::bytes(const std::string& name, std::optional<int64_t>& target) {
+  impl_->add(name, true, [=, &target](const std::string& value) { target = parse_bytes(name, value); });
 }
 void Arguments::flag(const std::string& name, bool& target) { impl_->app.add_flag(name, target); }
 void Arguments::not_yet(const std::string& name) {

@@ -27,6 +27,8 @@ class Arguments {
   void seed(const std::string& name, std::optional<uint64_t>& target);
   /// A finite number of at least `min`.
   void number(const std::string& name, std::optional<double>& target, double min);
+  /// A size of memory: see parse_bytes().
+  void bytes(const std::string& name, std::optional<int64_t>& target);
   void flag(const std::string& name, bool& target);
   /// An option of the design that nothing runs yet: refused by name, never ignored.
   void not_yet(const std::string& name);
@@ -48,5 +50,8 @@ class Arguments {
 int64_t parse_whole(const std::string& where, const std::string& text, int64_t min, int64_t max);
 uint64_t parse_seed(const std::string& where, const std::string& text);
 double parse_number(const std::string& where, const std::string& text, double min);
+/// "2600000000", "2.6GB" (10⁹), "2.5GiB" (2³⁰); also B, K, M, G, T with and without B or iB, in any case, K to T alone
+/// being decimal. At least 1. Throws invalid_argument, beginning with `where`.
+int64_t parse_bytes(const std::string& where, const std::string& text);
 
 }  // namespace easel::cli

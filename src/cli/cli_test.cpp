@@ -137,6 +137,20 @@ TEST(Metadata, BrokenTextsNeverDoMore) {
   }
 }
 
+TEST(Arguments, SizesOfMemory) {
+  const auto bytes = [](const char* text) { return parse_bytes("--memory-limit", text); };
+  EXPECT_EQ(bytes("2600000000"), 2600000000);
+  EXPECT_EQ(bytes("2.6GB"), 2600000000);
+  EXPECT_EQ(bytes("2600MiB"), int64_t{2600} << 20);
+  EXPECT_EQ(bytes("2.5gib"), int64_t{5} << 29);
+  EXPECT_EQ(bytes("2.5 G"), 2500000000);
+  EXPECT_EQ(bytes("800k"), 800000);
+  EXPECT_EQ(bytes("512B"), 512);
+  for (const char* bad : {"", "GB", "-1GB", "2.6GBs", "1e9", "0", "0.1", "2,6GB", "iB", "1iB", "nan", "inf", "1XB",
+                          "1G B", "99999999999999999999TB", "1BB"})
+    EXPECT_THROW(bytes(bad), Error) << bad;
+}
+
 TEST(OutputFiles, TheIndexGoesOn) {
   const io::TestFolder folder;
   const std::string path = folder.path();

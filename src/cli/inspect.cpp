@@ -34,6 +34,7 @@ configurations are enough); or the tensors of a weight file; or how a picture wa
   --dtype TYPE                  fp32, bf16 or fp16
   --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    for one part
   --device cpu  --threads N
+  --memory-limit BYTES, --offload, --vae-tiling on|off|auto    as in generate
   --kernels                     for every layer, the kernel chosen and why others were not;
                                 with --json every distinct call and the rows it could take
   --json                        one JSON object on standard output
@@ -123,6 +124,7 @@ int inspect(std::span<const std::string> args) {
   load.cancel = cancel_on_interrupt();
   load.warn = print_warning;
   load.plan_only = true;
+  load.keep_text_encoder = false;  // as generate runs
   const TextToImagePipeline pipeline = TextToImagePipeline::load(find_model(model.model, model.model_dir).path, load);
   TextToImageRequest request;
   request.width = width.value_or(0);

@@ -26,6 +26,9 @@ Makes pictures from a prompt and prints their paths.
   --dtype TYPE                  fp32, bf16 or fp16; default: bf16 where the processor has it
   --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    for one part
   --device cpu  --threads N     default: one thread per physical core
+  --memory-limit BYTES          stay below it (2.6GB, 2600MiB) or say what would fit
+  --offload                     keep only the part in use in memory; packs again for each prompt
+  --vae-tiling on|off|auto      decode in bands, without seams: less memory for large pictures (auto)
 
   --steps N                     denoising steps (20)
   --sampler NAME                ddpm, ddim, pndm, dpm_solver++, euler, euler_ancestral, …
@@ -55,6 +58,9 @@ void ModelOptions::add_to(Arguments& arguments) {
   arguments.text("--text-encoder-dtype", text_encoder_dtype);
   arguments.text("--device", device);
   arguments.whole("--threads", threads, 1, 1024);
+  arguments.bytes("--memory-limit", memory_limit);
+  arguments.flag("--offload", offload);
+  arguments.text("--vae-tiling", vae_tiling);
 }
 
 LoadOptions ModelOptions::load_options() const {
@@ -78,6 +84,12 @@ LoadOptions ModelOptions::load_options() const {
          printable(*device, 40));
   out.threads = static_cast<int>(threads.value_or(0));
   out.tokenizer = tokenizer.value_or("");
+  out.memory_limit = memory_limit.value_or(0);
+  out.offload = offload;
+  const std::string tiling = vae_tiling.value_or("auto");
+  if (tiling != "auto" && tiling != "on" && tiling != "off")
+    fail(ErrorCode::invalid_argument, "--vae-tiling: expected on, off or auto, found \"{}\"", printable(tiling, 40));
+  if (tiling != "auto") out.vae_tiling = tiling == "on" ? VaeTiling::on : VaeTiling::off;
   return out;
 }
 

@@ -17,7 +17,9 @@ struct ModelOptions {
   std::optional<std::string> model, model_dir, tokenizer;
   std::optional<std::string> dtype, unet_dtype, vae_dtype, text_encoder_dtype;
   std::optional<std::string> device;
-  std::optional<int64_t> threads;
+  std::optional<int64_t> threads, memory_limit;
+  std::optional<std::string> vae_tiling;
+  bool offload = false;
 
   void add_to(Arguments& arguments);
   /// Throws invalid_argument or unsupported, naming the option.

@@ -25,6 +25,8 @@ class Buffer {
 
 /// Bytes this process may still take without swapping: free and reclaimable memory, within the control group's limit.
 int64_t available_memory();
+/// Resident size of this process now, in bytes; 0 where the system does not say.
+int64_t resident_memory();
 /// Highest resident size of this process so far, in bytes.
 int64_t peak_resident_memory();
 

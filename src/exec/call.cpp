@@ -15,11 +15,30 @@ std::string rejections(const ops::OpCall& call, ops::Isa usable) {
   return out;
 }
 
-Tensor call(device::Context& context, const ops::Attrs& attrs, const std::vector<Tensor>& inputs) {
+namespace {
+
+ValueType result_type(const ops::Attrs& attrs, const std::vector<Tensor>& inputs) {
   std::vector<ValueType> types;
   for (const Tensor& input : inputs) types.push_back({input.dtype(), symbolic(input.shape())});
-  const ValueType result = ops::infer(attrs, types);
+  return ops::infer(attrs, types);
+}
+
+}  // namespace
+
+Tensor call(device::Context& context, const ops::Attrs& attrs, const std::vector<Tensor>& inputs) {
+  const ValueType result = result_type(attrs, inputs);
   Tensor output = Tensor::empty(result.dtype, evaluate(result.shape, {}));
+  call_into(context, attrs, inputs, output);
+  return output;
+}
+
+void call_into(device::Context& context, const ops::Attrs& attrs, const std::vector<Tensor>& inputs,
+               const Tensor& output) {
+  const ValueType result = result_type(attrs, inputs);
+  const Shape shape = evaluate(result.shape, {});
+  if (output.dtype() != result.dtype || !(output.shape() == shape) || !output.contiguous())
+    fail(ErrorCode::shape_mismatch, "{}: expected an output of {} {}, found {} {}", ops::op_name(attrs),
+         to_string(result.dtype), shape.str(), to_string(output.dtype()), output.shape().str());
 
   const bool weighted =
       std::holds_alternative<ops::LinearAttrs>(attrs) || std::holds_alternative<ops::Conv2dAttrs>(attrs);
@@ -45,7 +64,6 @@ Tensor call(device::Context& context, const ops::Attrs& attrs, const std::vector
   const int64_t scratch_bytes = kernel->scratch_bytes ? kernel->scratch_bytes(op, context.pool->threads()) : 0;
   const Tensor scratch = Tensor::empty(DType::u8, {scratch_bytes});
   kernel->run({op, pointers.data(), output.raw(), scratch.raw(), *context.pool});
-  return output;
 }
 
 }  // namespace easel::exec

@@ -19,6 +19,10 @@ ops::ArgType arg_type(const Tensor& tensor, bool constant = false);
 /// Throws shape_mismatch for unfit shapes, unsupported if no kernel fits (with each kernel's reason), out_of_memory.
 Tensor call(device::Context& context, const ops::Attrs& attrs, const std::vector<Tensor>& inputs);
 
+/// The same into `output`: contiguous, of the result's dtype and shape. Throws shape_mismatch if it is not.
+void call_into(device::Context& context, const ops::Attrs& attrs, const std::vector<Tensor>& inputs,
+               const Tensor& output);
+
 /// "linear avx512_f32: needs avx512; reference: …" – why no kernel took the call.
 std::string rejections(const ops::OpCall& call, ops::Isa usable);
 

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "base/fail.h"
+#include "exec/bands.h"
 #include "exec/call.h"
 #include "exec/memory_plan.h"
 #include "exec/program.h"
@@ -46,6 +47,7 @@ class Compiler {
     const graph::Bundle bundle = hoist(typed, options_.hoist);
     for (const graph::Entry& entry : bundle.entries) add_slots(entry.graph, bundle);
     for (const graph::Entry& entry : bundle.entries) add_entry(entry);
+    weights_.trim();
     for (const Slot& slot : program_->slots_) program_->summary_.slot_bytes += slot.shape.numel() * size_of(slot.dtype);
     return program_;
   }
@@ -70,6 +72,9 @@ class Compiler {
     out.rate = entry.rate;
     for (size_t n = 0; n < graph_->nodes().size(); ++n)
       if (needs_command(static_cast<NodeId>(n))) out.commands.push_back(make_command(static_cast<NodeId>(n)));
+    for (const auto& [value, slot] : output_copies_) out.commands.push_back(copy_command(value, slot));
+    out.commands = in_bands(std::move(out.commands), options_.bands, static_cast<int>(graph_->values().size()),
+                            *program_->context_);
     plan(out);
     program_->summary_.arena_bytes = std::max(program_->summary_.arena_bytes, out.arena_bytes);
     program_->summary_.commands += out.commands.size();
@@ -193,6 +198,7 @@ class Compiler {
     }
     program_->summary_.parameters += constant->shape().numel();
     program_->summary_.weight_bytes += weights_.bytes_of(*constant, format);
+    program_->summary_.pack_bytes = std::max(program_->summary_.pack_bytes, weights_.working_bytes(*constant));
     return {Location::Space::constant, index, 0};
   }
 
@@ -237,35 +243,46 @@ class Compiler {
 
   // ---- memory ------------------------------------------------------------------------------------------------------
 
+  // A piece of arena memory: a value, possibly made by several commands (in bands), and who touches it.
+  struct Root {
+    int64_t bytes = 0;
+    std::vector<size_t> writers, readers;  // commands, in their order; a reader may stand there twice
+  };
+
   // In-place reuse, lifetimes, offsets. Until here an arena location's index is the root value's id.
   void plan(EntryProgram& entry) {
-    for (const auto& [value, slot] : output_copies_) entry.commands.push_back(copy_command(value, slot));
-    std::map<int, int> last_use;
-    for (size_t c = 0; c < entry.commands.size(); ++c)
-      for (const Location& input : entry.commands[c].inputs)
-        if (input.space == Location::Space::arena) last_use[input.index] = static_cast<int>(c);
+    const std::vector<Command>& commands = entry.commands;
+    std::map<int, Root> roots;
+    for (size_t c = 0; c < commands.size(); ++c) {
+      for (const Location& input : commands[c].inputs)
+        if (input.space == Location::Space::arena) roots[input.index].readers.push_back(c);
+      if (commands[c].output.space != Location::Space::arena) continue;
+      const ops::ArgType& type = commands[c].call.output;
+      Root& root = roots[commands[c].output.index];
+      root.writers.push_back(c);
+      root.bytes = std::max(root.bytes, commands[c].output.offset + type.shape.numel() * size_of(type.dtype));
+    }
 
     std::vector<Lifetime> buffers;
     std::map<int, size_t> buffer_of;  // root value → buffer
-    std::vector<size_t> scratch(entry.commands.size());
-    for (size_t c = 0; c < entry.commands.size(); ++c) {
-      Command& command = entry.commands[c];
-      const int now = static_cast<int>(c);
-      if (command.output.space == Location::Space::arena) {
-        const int root = command.output.index;
-        const int last = last_use.contains(root) ? last_use[root] : now;
-        const int reused = in_place_input(command, now, last_use);
-        if (reused >= 0) {
-          const size_t buffer = buffer_of[command.inputs[static_cast<size_t>(reused)].index];
-          buffer_of[root] = buffer;
-          buffers[buffer].last = last;
+    std::vector<size_t> scratch(commands.size());
+    for (size_t c = 0; c < commands.size(); ++c) {
+      const Location& output = commands[c].output;
+      if (output.space == Location::Space::arena && !buffer_of.contains(output.index)) {
+        const Root& root = roots.at(output.index);
+        const size_t last =
+            root.readers.empty() ? root.writers.back() : std::max(root.writers.back(), root.readers.back());
+        if (const int reused = in_place_root(commands, roots, output.index); reused >= 0) {
+          buffer_of[output.index] = buffer_of.at(reused);
+          buffers[buffer_of.at(reused)].last = static_cast<int>(last);
         } else {
-          buffer_of[root] = buffers.size();
-          buffers.push_back({command.call.output.shape.numel() * size_of(command.call.output.dtype), now, last});
+          buffer_of[output.index] = buffers.size();
+          buffers.push_back({root.bytes, static_cast<int>(c), static_cast<int>(last)});
         }
       }
       scratch[c] = buffers.size();
-      if (command.scratch_bytes > 0) buffers.push_back({command.scratch_bytes, now, now});
+      if (commands[c].scratch_bytes > 0)
+        buffers.push_back({commands[c].scratch_bytes, static_cast<int>(c), static_cast<int>(c)});
     }
     const MemoryPlan plan = plan_memory(buffers);
     for (size_t c = 0; c < entry.commands.size(); ++c) {
@@ -279,27 +296,34 @@ class Compiler {
     entry.arena_bytes = plan.bytes;
   }
 
-  int in_place_input(const Command& command, int now, const std::map<int, int>& last_use) const {
-    for (size_t i = 0; i < command.inputs.size(); ++i) {
-      const ops::ArgType& type = command.call.inputs[i];
-      const Location& input = command.inputs[i];
-      if (!(command.kernel->in_place >> i & 1u) || input.space != Location::Space::arena) continue;
-      if (last_use.at(input.index) != now || input.offset != 0) continue;
-      const graph::Value& root = graph_->value(input.index);
-      if (type.dtype == command.call.output.dtype && type.shape == command.call.output.shape && type.contiguous() &&
-          static_shape(root.type).numel() == type.shape.numel() && used_once(command, i))
-        return static_cast<int>(i);
+  // The value whose memory `made` can take over, or -1: each command that writes `made` reads the same place of it, in
+  // a way its kernel allows, and nobody reads it once the first of them has run.
+  static int in_place_root(const std::vector<Command>& commands, const std::map<int, Root>& roots, int made) {
+    const std::vector<size_t>& writers = roots.at(made).writers;
+    const Command& first = commands[writers.front()];
+    for (const Location& candidate : first.inputs) {
+      if (candidate.space != Location::Space::arena || candidate.index == made) continue;
+      const Root& old = roots.at(candidate.index);
+      // Readers from the first writer on are the writers themselves, each reading it once.
+      const auto late = std::lower_bound(old.readers.begin(), old.readers.end(), writers.front());
+      if (old.bytes != roots.at(made).bytes || old.writers.empty() || old.writers.back() >= writers.front()) continue;
+      if (!std::equal(late, old.readers.end(), writers.begin(), writers.end())) continue;
+      if (std::all_of(writers.begin(), writers.end(),
+                      [&](size_t writer) { return reads_what_it_writes(commands[writer], candidate.index); }))
+        return candidate.index;
     }
     return -1;
   }
 
-  // add(x, x) reads one buffer twice; writing over it is still fine element-wise, but not in general.
-  bool used_once(const Command& command, size_t index) const {
-    for (size_t i = 0; i < command.inputs.size(); ++i)
-      if (i != index && command.inputs[i].space == Location::Space::arena &&
-          command.inputs[i].index == command.inputs[index].index)
-        return false;
-    return true;
+  static bool reads_what_it_writes(const Command& command, int root) {
+    for (size_t i = 0; i < command.inputs.size(); ++i) {
+      const Location& input = command.inputs[i];
+      if (input.space != Location::Space::arena || input.index != root) continue;
+      const ops::ArgType &from = command.call.inputs[i], &to = command.call.output;
+      return (command.kernel->in_place >> i & 1u) && input.offset == command.output.offset && from.dtype == to.dtype &&
+             from.shape == to.shape && from.contiguous();
+    }
+    return false;
   }
 
   WeightStore& weights_;

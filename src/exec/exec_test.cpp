@@ -243,6 +243,58 @@ TEST(Exec, OnePackedCopyServesAllSizes) {
   EXPECT_EQ(store.packed_bytes(), once);
 }
 
+// The same values, stored in half precision.
+class HalfWeights : public RandomWeights {
+ public:
+  explicit HalfWeights(bool widened) : widened_(widened) {}
+  Tensor load(const std::string& name) const override {
+    const Tensor half = RandomWeights::load(name).to(DType::f16);
+    return widened_ ? half.to(DType::f32) : half;
+  }
+
+ private:
+  bool widened_;
+};
+
+TEST(Exec, HowWeightsAreStoredChangesNoBit) {
+  for (const DType precision : {DType::f32, DType::bf16, DType::f16}) {
+    std::vector<Tensor> results;
+    for (const bool widened : {true, false}) {
+      Block block;
+      auto weights = std::make_shared<HalfWeights>(widened);
+      weights->shapes = block.source->shapes;
+      block.source = weights;
+      CompileOptions options = Block::options();
+      options.precision = precision;
+      results.push_back(Block::run(block.compile(options)));
+    }
+    EXPECT_EQ(std::memcmp(results[0].raw(), results[1].raw(), static_cast<size_t>(results[0].bytes())), 0)
+        << to_string(precision);
+  }
+}
+
+TEST(Exec, ConstantsOfEveryKindEvaluateIntoGivenMemory) {
+  auto source = std::make_shared<RandomWeights>();
+  source->shapes = {{"a", {6, 4}}, {"b", {5, 4}}, {"c", {6, 3}}};
+  const WeightStore store(source, std::make_shared<device::Context>(1));
+  const auto a = Constant::weight("a", {6, 4}), b = Constant::weight("b", {5, 4}), c = Constant::weight("c", {6, 3});
+  for (const graph::ConstantPtr& constant :
+       {a, Constant::cast(a, DType::bf16), Constant::cast(Constant::scale(a, 0.5), DType::f16),
+        Constant::reshape(a, {3, 8}), Constant::permute(a, {1, 0}), Constant::slice(a, 1, 1, 2),
+        Constant::concat({a, b}, 0), Constant::concat({a, c}, 1), Constant::scale(Constant::concat({a, b}, 0), 3),
+        Constant::reshape(Constant::concat({Constant::cast(a, DType::bf16), Constant::cast(b, DType::bf16)}, 0), {44}),
+        Constant::literal(Tensor::from({1, 2, 3}, {3}))}) {
+    const Tensor expected = store.evaluate(*constant);
+    const Tensor target = Tensor::zeros(constant->dtype(), constant->shape());
+    EXPECT_EQ(store.evaluate(*constant, target).raw(), target.raw()) << constant->key();
+    ASSERT_EQ(expected.bytes(), target.bytes());
+    EXPECT_EQ(std::memcmp(expected.raw(), target.raw(), static_cast<size_t>(target.bytes())), 0) << constant->key();
+    EXPECT_GT(store.working_bytes(*constant), 0);
+  }
+  const Tensor both = store.evaluate(*Constant::concat({a, b}, 0));
+  EXPECT_EQ(both.data<float>()[24], store.evaluate(*b).data<float>()[0]);
+}
+
 TEST(Exec, PlanOnlyReadsNothingAndDoesNotRun) {
   Block block;
   CompileOptions options = Block::options();

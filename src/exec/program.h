@@ -47,9 +47,18 @@ struct EntryProgram {
 struct ProgramSummary {
   int64_t parameters = 0;    ///< elements of all constants
   int64_t weight_bytes = 0;  ///< as the kernels read them
+  int64_t pack_bytes = 0;    ///< highest while packing one of them, besides the packed ones
   int64_t arena_bytes = 0;
   int64_t slot_bytes = 0;
   size_t commands = 0;
+};
+
+/// How large pictures are cut into bands of rows (see bands.h); 0 bytes: not at all.
+struct BandOptions {
+  int64_t band_bytes = 0;          ///< about the size of one band
+  int64_t recompute_elements = 0;  ///< upsampling convolutions with results at least so large are recomputed; 0: none
+  bool operator==(const BandOptions&) const = default;
+  auto operator<=>(const BandOptions&) const = default;
 };
 
 struct CompileOptions {
@@ -57,6 +66,7 @@ struct CompileOptions {
   DType precision = DType::f32;  ///< of dense layers and attention: f32, bf16, f16
   graph::PassOptions passes;
   bool hoist = true;
+  BandOptions bands;
   bool reference_kernels = false;  ///< the last row of every list: slow, and what the fast ones are tested against
   bool plan_only = false;          ///< no weight is read: for inspection; such a program cannot run
 };

@@ -15,6 +15,8 @@ namespace easel::exec {
 class Arena {
  public:
   std::byte* reserve(int64_t bytes);
+  /// Gives the memory back until the next reserve().
+  void release() { buffer_ = device::Buffer(); }
   int64_t size() const { return buffer_.size(); }
 
  private:
@@ -47,6 +49,7 @@ class Session {
       std::function<void(const EntryProgram&, const Command&, Clock::time_point begin, Clock::time_point end)>;
   void set_observer(Observer observer) { observer_ = std::move(observer); }
   const Program& program() const { return *program_; }
+  const ProgramPtr& program_ptr() const { return program_; }
 
  private:
   void run(const EntryProgram& entry);

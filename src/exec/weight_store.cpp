@@ -49,27 +49,74 @@ void WeightStore::check(const Constant& constant) const {
   for (const graph::ConstantPtr& operand : constant.operands()) check(*operand);
 }
 
-Tensor WeightStore::evaluate(const Constant& constant) const {
-  std::vector<Tensor> operands;
-  for (const graph::ConstantPtr& operand : constant.operands()) operands.push_back(evaluate(*operand));
+// The stored values of a weight in another dtype: by way of f32, as every constant is a function of weights in f32.
+Tensor WeightStore::stored_as(const Constant& weight, DType dtype, const Tensor& target) const {
   device::Context& context = *context_;
-  switch (constant.kind()) {
-    case Constant::Kind::weight: {
-      const Tensor stored = load(constant);
-      const Tensor usable = aligned(stored) ? stored : stored.clone();
-      return usable.dtype() == DType::f32 ? usable : call(context, ops::CastAttrs{DType::f32}, {usable});
+  Tensor stored = load(weight);
+  if (!aligned(stored)) stored = stored.clone();
+  if (stored.dtype() == dtype && !target.defined()) return stored;
+  const Tensor out = target.defined() ? target : Tensor::empty(dtype, weight.shape());
+  if (stored.dtype() == dtype) {
+    call_into(context, ops::ReshapeAttrs{symbolic(weight.shape())}, {stored}, out);
+  } else if (stored.dtype() == DType::f32 || dtype == DType::f32) {
+    call_into(context, ops::CastAttrs{dtype}, {stored}, out);
+  } else {
+    // In blocks that stay in the caches.
+    constexpr int64_t kBlock = 1 << 18;
+    const int64_t count = stored.numel();
+    const Tensor from = stored.reshape({count}), to = out.reshape({count});
+    const Tensor block = Tensor::empty(DType::f32, {std::min(kBlock, count)});
+    for (int64_t begin = 0; begin < count; begin += kBlock) {
+      const int64_t end = std::min(count, begin + kBlock);
+      const Tensor wide = block.rows(0, end - begin);
+      call_into(context, ops::CastAttrs{DType::f32}, {from.rows(begin, end)}, wide);
+      call_into(context, ops::CastAttrs{dtype}, {wide}, to.rows(begin, end));
     }
-    case Constant::Kind::literal: return constant.values();
-    case Constant::Kind::cast: return call(context, ops::CastAttrs{constant.dtype()}, operands);
-    case Constant::Kind::reshape: return operands[0].reshape(constant.shape());
-    case Constant::Kind::permute: return call(context, ops::PermuteAttrs{constant.order()}, operands);
+  }
+  return out;
+}
+
+Tensor WeightStore::evaluate(const Constant& constant, const Tensor& target) const {
+  device::Context& context = *context_;
+  const auto& operands = constant.operands();
+  const auto apply = [&](const ops::Attrs& attrs, const std::vector<Tensor>& inputs) {
+    const Tensor out = target.defined() ? target : Tensor::empty(constant.dtype(), constant.shape());
+    call_into(context, attrs, inputs, out);
+    return out;
+  };
+  switch (constant.kind()) {
+    case Constant::Kind::weight: return stored_as(constant, constant.dtype(), target);
+    case Constant::Kind::literal:
+      return target.defined() ? apply(ops::ReshapeAttrs{symbolic(constant.shape())}, {constant.values()})
+                              : constant.values();
+    case Constant::Kind::cast:
+      if (operands[0]->kind() == Constant::Kind::weight) return stored_as(*operands[0], constant.dtype(), target);
+      return apply(ops::CastAttrs{constant.dtype()}, {evaluate(*operands[0])});
+    case Constant::Kind::reshape: {
+      const Tensor inner = target.defined() ? target.reshape(operands[0]->shape()) : Tensor();
+      return evaluate(*operands[0], inner).reshape(constant.shape());
+    }
+    case Constant::Kind::permute: return apply(ops::PermuteAttrs{constant.order()}, {evaluate(*operands[0])});
     case Constant::Kind::slice:
-      return call(context, ops::SliceAttrs{constant.axis(), constant.begin(), constant.shape()[constant.axis()]},
-                  operands);
-    case Constant::Kind::concat: return call(context, ops::ConcatAttrs{constant.axis()}, operands);
+      return apply(ops::SliceAttrs{constant.axis(), constant.begin(), constant.shape()[constant.axis()]},
+                   {evaluate(*operands[0])});
+    case Constant::Kind::concat: {
+      if (constant.axis() == 0) {  // the parts are rows of the result
+        const Tensor out = target.defined() ? target : Tensor::empty(constant.dtype(), constant.shape());
+        int64_t row = 0;
+        for (const graph::ConstantPtr& part : operands) {
+          evaluate(*part, out.rows(row, row + part->shape()[0]));
+          row += part->shape()[0];
+        }
+        return out;
+      }
+      std::vector<Tensor> parts;
+      for (const graph::ConstantPtr& part : operands) parts.push_back(evaluate(*part));
+      return apply(ops::ConcatAttrs{constant.axis()}, parts);
+    }
     case Constant::Kind::scale: {
       const Tensor factor = Tensor::from({static_cast<float>(constant.factor())}, {1});
-      return call(context, ops::BinaryAttrs{ops::BinaryKind::mul}, {operands[0], factor});
+      return apply(ops::BinaryAttrs{ops::BinaryKind::mul}, {evaluate(*operands[0]), factor});
     }
   }
   fail(ErrorCode::internal, "constant {}: unknown kind", constant.key());
@@ -84,7 +131,18 @@ PackedWeightPtr WeightStore::get(const graph::ConstantPtr& constant, const ops::
   std::lock_guard lock(mutex_);
   if (const auto found = packed_.find(key); found != packed_.end()) return found->second;
   auto weight = std::make_shared<PackedWeight>();
-  Tensor values = evaluate(*constant);
+  // What is stored as it is wanted is packed from the file.
+  const bool stored_so = constant->kind() == Constant::Kind::weight && load(*constant).dtype() == constant->dtype();
+  Tensor target;
+  if (format && !stored_so) {
+    const int64_t bytes = constant->shape().numel() * size_of(constant->dtype());
+    if (bytes > scratch_.size()) {
+      scratch_ = device::Buffer();
+      scratch_ = device::Buffer(bytes);
+    }
+    target = Tensor::wrap(scratch_.data(), constant->dtype(), constant->shape());
+  }
+  Tensor values = evaluate(*constant, target);
   if (format) {
     const ops::ArgType type = type_of(*constant);
     weight->bytes = format->bytes(type);
@@ -106,6 +164,30 @@ PackedWeightPtr WeightStore::get(const graph::ConstantPtr& constant, const ops::
 int64_t WeightStore::bytes_of(const Constant& constant, const ops::PackFormat* format) const {
   const ops::ArgType type = type_of(constant);
   return format ? format->bytes(type) : constant.shape().numel() * size_of(constant.dtype());
+}
+
+int64_t WeightStore::working_bytes(const Constant& constant) const { return working_bytes(constant, false); }
+
+// As evaluate() goes: `has_target` where the values are written to memory that is already counted.
+int64_t WeightStore::working_bytes(const Constant& constant, bool has_target) const {
+  const auto& operands = constant.operands();
+  const int64_t own = constant.shape().numel() * size_of(constant.dtype()), made = has_target ? 0 : own;
+  if (constant.kind() == Constant::Kind::literal) return made;
+  if (constant.kind() == Constant::Kind::reshape) return working_bytes(*operands[0], has_target);
+  const bool weight = constant.kind() == Constant::Kind::weight;
+  if (weight || (constant.kind() == Constant::Kind::cast && operands[0]->kind() == Constant::Kind::weight)) {
+    const Tensor stored = load(weight ? constant : *operands[0]);
+    return stored.bytes() + (stored.dtype() == constant.dtype() ? 0 : made);
+  }
+  int64_t sum = made;
+  const bool in_place = constant.kind() == Constant::Kind::concat && constant.axis() == 0;
+  for (const graph::ConstantPtr& operand : operands) sum += working_bytes(*operand, in_place);
+  return sum;
+}
+
+void WeightStore::trim() {
+  std::lock_guard lock(mutex_);
+  scratch_ = device::Buffer();
 }
 
 void WeightStore::drop() {

@@ -45,24 +45,33 @@ class WeightStore {
 
   /// Throws io or shape_mismatch if a weight below `constant` is missing or has another shape. Reads no values.
   void check(const graph::Constant& constant) const;
-  /// Row-major values. Throws as check() does.
-  Tensor evaluate(const graph::Constant& constant) const;
+  /// Row-major values. Throws as check() does. The result is `target` where that is given (dtype and shape of the
+  /// constant, contiguous), else new memory or the file mapping itself.
+  Tensor evaluate(const graph::Constant& constant, const Tensor& target = {}) const;
   /// format nullptr: row-major. The result stays valid as long as it is held.
   PackedWeightPtr get(const graph::ConstantPtr& constant, const ops::PackFormat* format);
   /// What get() would add to memory, in bytes, without reading anything.
   int64_t bytes_of(const graph::Constant& constant, const ops::PackFormat* format) const;
+  /// What packing `constant` takes at its highest besides its result: file pages and intermediate values.
+  int64_t working_bytes(const graph::Constant& constant) const;
+  /// Gives back working memory: no more get() for a while.
+  void trim();
   /// Forgets all copies; programs that still hold some keep theirs.
   void drop();
   int64_t packed_bytes() const;
 
  private:
   Tensor load(const graph::Constant& weight) const;
+  Tensor stored_as(const graph::Constant& weight, DType dtype, const Tensor& target) const;
+  int64_t working_bytes(const graph::Constant& constant, bool has_target) const;
   void release_sources(const graph::Constant& constant) const;
 
   std::shared_ptr<const WeightSource> source_;
   device::ContextPtr context_;
   mutable std::mutex mutex_;
   std::map<std::string, PackedWeightPtr> packed_;
+  // Values on their way into a packed copy: fresh pages for each weight would all have to be zeroed.
+  device::Buffer scratch_;
 };
 
 }  // namespace easel::exec

@@ -6,8 +6,11 @@ namespace easel::pipelines {
 
 namespace {
 
-// Sizes in use at one time: the full and the last batch of the current and of the previous request.
-constexpr size_t kMaxSessions = 4;
+// Sizes in use at one time: the full and the last batch of the current and of the previous request, for each branch of
+// guidance.
+constexpr size_t kMaxSessions = 8;
+// Looking for what fits tries a dozen sizes.
+constexpr size_t kMaxPlans = 64;
 
 }  // namespace
 
@@ -22,27 +25,36 @@ Component::Component(graph::Graph graph, std::shared_ptr<const exec::WeightSourc
     if (value.constant) store_.check(*value.constant);
 }
 
-exec::CompileOptions Component::options(const Bindings& sizes) const {
+exec::CompileOptions Component::options(const Bindings& sizes, const exec::BandOptions& bands) const {
   exec::CompileOptions options;
   options.bindings = sizes;
   options.precision = precision_;
+  options.bands = bands;
   return options;
 }
 
-exec::Session& Component::session(const Bindings& sizes) {
-  if (const auto found = sessions_.find(sizes); found != sessions_.end()) return *found->second;
+std::shared_ptr<exec::Session> Component::session(const Bindings& sizes, const exec::BandOptions& bands, int instance) {
+  const Key key{sizes, bands, instance};
+  if (const auto found = sessions_.find(key); found != sessions_.end()) return found->second;
   const auto start = std::chrono::steady_clock::now();
   if (sessions_.size() >= kMaxSessions) sessions_.clear();
-  auto session = std::make_unique<exec::Session>(exec::compile(graph_, store_, context_, options(sizes)), arena_);
+  const auto first = sessions_.find({sizes, bands, 0});
+  const exec::ProgramPtr program = first != sessions_.end()
+                                       ? first->second->program_ptr()
+                                       : exec::compile(graph_, store_, context_, options(sizes, bands));
+  auto session = std::make_shared<exec::Session>(program, arena_);
   compile_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   session->set_observer(observer_);
-  return *(sessions_[sizes] = std::move(session));
+  return sessions_[key] = std::move(session);
 }
 
-exec::ProgramPtr Component::plan(const Bindings& sizes) {
-  exec::ProgramPtr& plan = plans_[sizes];
+exec::ProgramPtr Component::plan(const Bindings& sizes, const exec::BandOptions& bands,
+                                 std::optional<DType> precision) {
+  if (plans_.size() >= kMaxPlans) plans_.clear();
+  exec::ProgramPtr& plan = plans_[{sizes, bands, static_cast<int>(precision.value_or(precision_))}];
   if (!plan) {
-    exec::CompileOptions plan_options = options(sizes);
+    exec::CompileOptions plan_options = options(sizes, bands);
+    plan_options.precision = precision.value_or(precision_);
     plan_options.plan_only = true;
     plan = exec::compile(graph_, store_, context_, plan_options);
   }

@@ -3,6 +3,8 @@
 
 #include <map>
 #include <memory>
+#include <optional>
+#include <tuple>
 
 #include "exec/session.h"
 
@@ -15,11 +17,13 @@ class Component {
   Component(graph::Graph graph, std::shared_ptr<const exec::WeightSource> weights, device::ContextPtr context,
             DType precision, std::shared_ptr<exec::Arena> arena);
 
-  /// The session for these sizes, compiled if need be. Only one session of a pipeline runs at a time.
-  exec::Session& session(const Bindings& sizes);
-  /// The plan for these sizes, without reading weights.
-  exec::ProgramPtr plan(const Bindings& sizes);
-  /// Gives back programs and packed weights; the next session() makes them again.
+  /// The session for these sizes, compiled if need be. Only one session of a pipeline runs at a time. Sessions of
+  /// different `instance` share their program but have inputs, outputs and kept values of their own.
+  std::shared_ptr<exec::Session> session(const Bindings& sizes, const exec::BandOptions& bands = {}, int instance = 0);
+  /// The plan for these sizes, without reading weights; in another precision than the component's own if given.
+  exec::ProgramPtr plan(const Bindings& sizes, const exec::BandOptions& bands = {},
+                        std::optional<DType> precision = std::nullopt);
+  /// Gives back programs and packed weights; the next session() makes them again. Sessions still held keep theirs.
   void drop();
 
   /// Called for every command of every session from now on; an empty one ends that.
@@ -32,15 +36,17 @@ class Component {
   bool packed() const { return store_.packed_bytes() > 0; }
 
  private:
-  exec::CompileOptions options(const Bindings& sizes) const;
+  using Key = std::tuple<Bindings, exec::BandOptions, int>;  // sizes, bands; instance, or dtype of a plan
+
+  exec::CompileOptions options(const Bindings& sizes, const exec::BandOptions& bands) const;
 
   graph::Graph graph_;
   device::ContextPtr context_;
   DType precision_;
   std::shared_ptr<exec::Arena> arena_;
   exec::WeightStore store_;
-  std::map<Bindings, std::unique_ptr<exec::Session>> sessions_;
-  std::map<Bindings, exec::ProgramPtr> plans_;
+  std::map<Key, std::shared_ptr<exec::Session>> sessions_;
+  std::map<Key, exec::ProgramPtr> plans_;
   double compile_seconds_ = 0;
   exec::Session::Observer observer_;
 };

@@ -67,33 +67,37 @@ nlohmann::json calls_of(const Part& part, nlohmann::json& lists) {
 
 // A template because only the pipeline's own members may name its inside.
 template <typename Pipeline, typename Job>
-static std::vector<Part> parts_of(Pipeline& p, const Job& job) {
-  const auto text = p.text_encoder->plan({{"batch", 2}}), unet = p.unet->plan(p.unet_sizes(job, job.batch_size)),
-             vae = p.vae_decoder->plan(p.vae_sizes(job, job.batch_size));
+static std::vector<Part> parts_of(Pipeline& p, const Job& job, const pipelines::Residency& plan) {
+  const auto text = p.text_encoder->plan({{"batch", 2}}), unet = p.unet->plan(p.unet_sizes(job, plan)),
+             vae = p.vae_decoder->plan(p.vae_sizes(job, plan), plan.bands);
   return {{"text_encoder", "CLIPTextModel", text, p.text_encoder->precision(), p.files.text_encoder_weights.get()},
           {"unet", "UNet2DConditionModel", unet, p.unet->precision(), p.files.unet_weights.get()},
           {"vae (decoder)", "AutoencoderKL", vae, p.vae_decoder->precision(), p.files.vae_weights.get()}};
 }
 
-static int64_t peak_bytes(const std::vector<Part>& parts) {
-  // The text encoder gives its weights back before the UNet is packed; UNet and decoder stay together.
-  int64_t arena = 0, weights = 0;
-  for (size_t i = 1; i < parts.size(); ++i) {
-    arena = std::max(arena, parts[i].plan->summary().arena_bytes);
-    weights += parts[i].plan->summary().weight_bytes + parts[i].plan->summary().slot_bytes;
-  }
-  const exec::ProgramSummary& text = parts[0].plan->summary();
-  return std::max(arena + weights, text.arena_bytes + text.weight_bytes + text.slot_bytes);
+// "VAE in bands, one component at a time" – what is done to need less memory; empty where nothing is.
+static std::string savings(const pipelines::Residency& plan, const std::string& separator) {
+  std::vector<std::string> means;
+  if (plan.bands.band_bytes > 0)
+    means.push_back(plan.bands.recompute_elements > 0 ? "VAE in bands, partly recomputed" : "VAE in bands");
+  if (plan.one_at_a_time) means.push_back("one component at a time");
+  if (plan.split_guidance) means.push_back("guidance branches one after the other");
+  return fmt::format("{}", fmt::join(means, separator));
 }
 
 std::string TextToImagePipeline::describe(const TextToImageRequest& request, bool kernels) const {
   Impl& p = *impl_;
+  const std::lock_guard lock(p.mutex);  // plans are kept
   const Impl::Job job = p.resolve(request);
-  const std::vector<Part> parts = parts_of(p, job);
+  const pipelines::Residency plan = p.plan_residency(job, false);
+  const std::vector<Part> parts = parts_of(p, job, plan);
   std::string out = fmt::format(
       "{}\n  family     {} ({})\n  scheduler  {}\n  device     {}, {} threads\n  size       {}×{}, {} at a time{}\n",
       p.info.path, p.info.family, p.files.layout, p.info.scheduler_class, p.info.device, p.info.threads,
-      job.request.width, job.request.height, job.batch_size, job.guided ? ", guided (two branches in one batch)" : "");
+      job.request.width, job.request.height, plan.batch_size,
+      !job.guided           ? ""
+      : plan.split_guidance ? ", guided (one branch after the other)"
+                            : ", guided (two branches in one batch)");
   for (const Part& part : parts) {
     const exec::ProgramSummary& s = part.plan->summary();
     std::string stored;
@@ -114,18 +118,23 @@ std::string TextToImagePipeline::describe(const TextToImageRequest& request, boo
                          entry.commands.size(), megabytes(entry.arena_bytes));
     if (kernels) list_kernels(part, p.context->isa, out);
   }
-  return out + fmt::format("  peak memory  {} planned\n", megabytes(peak_bytes(parts)));
+  const std::string means = savings(plan, ", ");
+  return out + fmt::format("  peak memory  {} planned: encoding {}, denoising {}, decoding {}{}{}\n",
+                           megabytes(plan.peak()), megabytes(plan.encoding), megabytes(plan.denoising),
+                           megabytes(plan.decoding), means.empty() ? "" : "; ", means);
 }
 
 std::string TextToImagePipeline::describe_json(const TextToImageRequest& request, bool kernels) const {
   Impl& p = *impl_;
+  const std::lock_guard lock(p.mutex);  // plans are kept
   const Impl::Job job = p.resolve(request);
-  const std::vector<Part> parts = parts_of(p, job);
-  nlohmann::json out = {{"path", p.info.path},         {"family", p.info.family},
-                        {"layout", p.files.layout},    {"scheduler", p.files.scheduler},
-                        {"device", p.info.device},     {"threads", p.info.threads},
-                        {"width", job.request.width},  {"height", job.request.height},
-                        {"batch_size", job.batch_size}};
+  const pipelines::Residency plan = p.plan_residency(job, false);
+  const std::vector<Part> parts = parts_of(p, job, plan);
+  nlohmann::json out = {{"path", p.info.path},          {"family", p.info.family},
+                        {"layout", p.files.layout},     {"scheduler", p.files.scheduler},
+                        {"device", p.info.device},      {"threads", p.info.threads},
+                        {"width", job.request.width},   {"height", job.request.height},
+                        {"batch_size", plan.batch_size}};
   for (const Part& part : parts) {
     const exec::ProgramSummary& s = part.plan->summary();
     nlohmann::json rows = nlohmann::json::object(), passes = nlohmann::json::object();
@@ -149,7 +158,14 @@ std::string TextToImagePipeline::describe_json(const TextToImageRequest& request
                                  {"passes", passes}});
     if (kernels) out["components"].back()["calls"] = calls_of(part, out["kernel_rows"]);
   }
-  out["peak_memory_bytes"] = peak_bytes(parts);
+  out["peak_memory_bytes"] = plan.peak();
+  out["memory"] = {{"encoding", plan.encoding},
+                   {"denoising", plan.denoising},
+                   {"decoding", plan.decoding},
+                   {"vae_tiling", plan.bands.band_bytes > 0},
+                   {"vae_recompute", plan.bands.recompute_elements > 0},
+                   {"one_component_at_a_time", plan.one_at_a_time},
+                   {"split_guidance", plan.split_guidance}};
   return out.dump();
 }
 

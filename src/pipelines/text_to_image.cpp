@@ -15,6 +15,7 @@
 namespace easel {
 
 using pipelines::Component;
+using pipelines::Residency;
 
 namespace {
 
@@ -161,37 +162,23 @@ std::unique_ptr<sampling::Sampler> TextToImagePipeline::Impl::sampler_for(const 
   return sampling::make_sampler(files.scheduler, request.sampler, sampler_options);
 }
 
-Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, int pictures) const {
-  return {{"batch", job.guided ? 2 * pictures : pictures},
+Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan, int pictures) const {
+  return {{"batch", job.guided && !plan.split_guidance ? 2 * pictures : pictures},
           {"height", job.latent_height},
           {"width", job.latent_width},
           {"tokens", prompt_tokens()}};
+}
+
+Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan) const {
+  return unet_sizes(job, plan, plan.batch_size);
 }
 
 Bindings TextToImagePipeline::Impl::vae_sizes(const Job& job, int pictures) const {
   return {{"batch", pictures}, {"height", job.latent_height}, {"width", job.latent_width}};
 }
 
-void TextToImagePipeline::Impl::check_memory(const Job& job) {
-  const auto available = static_cast<double>(device::available_memory());
-  const auto refuse = [&](double needed) {
-    fail(ErrorCode::out_of_memory,
-         "--width {} --height {} with {} pictures at a time: needs {:.3g} GB of memory, {:.3g} GB are available",
-         job.request.width, job.request.height, job.batch_size, needed / 1e9, available / 1e9);
-  };
-  // The decoder's last level alone, before planning: sizes so large that the plan's own numbers would overflow end
-  // here.
-  const double pixels = static_cast<double>(job.request.width) * static_cast<double>(job.request.height);
-  const double least = pixels * job.batch_size * static_cast<double>(files.vae.block_out_channels.front()) * 4 * 2;
-  if (least > available) refuse(least);
-  double needed = 0;
-  for (const auto& [component, sizes] : {std::pair(unet.get(), unet_sizes(job, job.batch_size)),
-                                         std::pair(vae_decoder.get(), vae_sizes(job, job.batch_size))}) {
-    const exec::ProgramSummary& plan = component->plan(sizes)->summary();
-    const double weights = component->packed() ? 0 : static_cast<double>(plan.weight_bytes);
-    needed = std::max(needed, weights + static_cast<double>(plan.arena_bytes + plan.slot_bytes));
-  }
-  if (needed > available) refuse(needed);
+Bindings TextToImagePipeline::Impl::vae_sizes(const Job& job, const Residency& plan) const {
+  return vae_sizes(job, plan.bands.band_bytes > 0 ? 1 : plan.batch_size);
 }
 
 int64_t TextToImagePipeline::Impl::prompt_tokens() const {
@@ -208,9 +195,10 @@ void TextToImagePipeline::Impl::encode(const std::vector<std::string>& prompts) 
       missing.push_back(prompt);
   const int64_t length = prompt_tokens(), width = files.text_encoder.hidden_size;
   const int64_t batch = std::min<int64_t>(2, static_cast<int64_t>(missing.size()));
+  if (!missing.empty()) enter(*text_encoder);
   for (size_t done = 0; done < missing.size(); done += static_cast<size_t>(batch)) {
-    exec::Session& session = text_encoder->session({{"batch", batch}});
-    const Tensor ids = session.tensor("input_ids");
+    const std::shared_ptr<exec::Session> session = text_encoder->session({{"batch", batch}});
+    const Tensor ids = session->tensor("input_ids");
     for (int64_t row = 0; row < batch; ++row) {
       const std::string& prompt = missing[std::min(done + static_cast<size_t>(row), missing.size() - 1)];
       const auto encoded = tokenizer.encode_padded(prompt, static_cast<int>(length));
@@ -224,8 +212,8 @@ void TextToImagePipeline::Impl::encode(const std::vector<std::string>& prompts) 
                files.text_encoder.vocab_size);
       std::copy(encoded.ids.begin(), encoded.ids.end(), ids.data<int32_t>() + row * length);
     }
-    session.run();
-    const Tensor states = session.tensor("last_hidden_state");
+    session->run();
+    const Tensor states = session->tensor("last_hidden_state");
     for (int64_t row = 0; row < batch && done + static_cast<size_t>(row) < missing.size(); ++row)
       embeddings[missing[done + static_cast<size_t>(row)]] =
           states.rows(row, row + 1).reshape({1, length, width}).clone();
@@ -249,46 +237,58 @@ Tensor TextToImagePipeline::Impl::initial_latents(const Job& job, sampling::Nois
 }
 
 struct TextToImagePipeline::Impl::Denoiser {
-  Denoiser(Impl& pipeline, const Job& job, int pictures)
-      : session(pipeline.unet->session(pipeline.unet_sizes(job, pictures))),
-        guided(job.guided),
+  Denoiser(Impl& pipeline, const Job& job, int count)
+      : guided(job.guided),
+        split(job.guided && pipeline.residency.split_guidance),
+        pictures(count),
         scale(static_cast<float>(job.request.guidance_scale)) {
+    const Bindings sizes = pipeline.unet_sizes(job, pipeline.residency, pictures);
+    for (int branch = 0; branch < (split ? 2 : 1); ++branch)
+      sessions.push_back(pipeline.unet->session(sizes, {}, branch));
     // Order of the halves as in diffusers: negative prompt first.
-    const Tensor context = session.tensor("encoder_hidden_states");
-    const auto fill = [&](const Tensor& states, int from) {
-      for (int i = from; i < from + pictures; ++i)
-        std::memcpy(context.rows(i, i + 1).raw(), states.raw(), static_cast<size_t>(states.bytes()));
-    };
-    if (guided) fill(pipeline.embedding(job.request.negative_prompt), 0);
-    fill(pipeline.embedding(job.request.prompt), guided ? pictures : 0);
-    session.run(graph::Rate::request);
+    if (guided) fill(0, pipeline.embedding(job.request.negative_prompt));
+    fill(guided ? 1 : 0, pipeline.embedding(job.request.prompt));
+    for (const auto& session : sessions) session->run(graph::Rate::request);
   }
 
   // sample: [n, C, h, w], already scaled; out: the guided prediction of the same shape.
   void predict(std::span<const float> sample, double timestep, std::span<float> out) {
-    const Tensor input = session.tensor("sample"), t = session.tensor("timestep");
-    const auto values = input.span<float>();
-    for (size_t begin = 0; begin < values.size(); begin += sample.size())
-      std::copy(sample.begin(), sample.end(), values.begin() + static_cast<ptrdiff_t>(begin));
-    std::fill_n(t.data<float>(), t.numel(), static_cast<float>(timestep));
-    session.run(graph::Rate::schedule);
-    session.run(graph::Rate::step);
-    const float* prediction = session.tensor("noise_pred").data<float>();
+    for (const auto& session : sessions) {
+      const Tensor t = session->tensor("timestep");
+      const auto values = session->tensor("sample").span<float>();
+      for (size_t begin = 0; begin < values.size(); begin += sample.size())
+        std::copy(sample.begin(), sample.end(), values.begin() + static_cast<ptrdiff_t>(begin));
+      std::fill_n(t.data<float>(), t.numel(), static_cast<float>(timestep));
+      session->run(graph::Rate::schedule);
+      session->run(graph::Rate::step);
+    }
+    const float* prediction = rows("noise_pred", 0).data<float>();
     if (!guided) {
       std::copy_n(prediction, out.size(), out.begin());
       return;
     }
-    const float* conditional = prediction + out.size();
+    const float* conditional = rows("noise_pred", 1).data<float>();
     for (size_t i = 0; i < out.size(); ++i) out[i] = prediction[i] + scale * (conditional[i] - prediction[i]);
   }
 
-  exec::Session& session;
-  bool guided;
+  // The part of an input or output that belongs to a branch.
+  Tensor rows(const char* name, int branch) const {
+    if (split) return sessions[static_cast<size_t>(branch)]->tensor(name);
+    return sessions[0]->tensor(name).rows(branch * pictures, (branch + 1) * pictures);
+  }
+  void fill(int branch, const Tensor& states) const {
+    const Tensor context = rows("encoder_hidden_states", branch);
+    for (int i = 0; i < pictures; ++i)
+      std::memcpy(context.rows(i, i + 1).raw(), states.raw(), static_cast<size_t>(states.bytes()));
+  }
+
+  std::vector<std::shared_ptr<exec::Session>> sessions;  // one, or one per branch
+  bool guided, split;
+  int pictures;
   float scale;
 };
 
-TextToImageResult TextToImagePipeline::Impl::generate(const Job& job,
-                                                      const std::function<void(const StepProgress&)>& progress,
+TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::function<void(const StepProgress&)>& progress,
                                                       const TraceSink& trace) {
   const auto start = Clock::now();
   const TextToImageRequest& request = job.request;
@@ -299,7 +299,8 @@ TextToImageResult TextToImagePipeline::Impl::generate(const Job& job,
     return text_encoder->compile_seconds() + unet->compile_seconds() + vae_decoder->compile_seconds();
   };
   const double compiled_before = compiled();
-  check_memory(job);
+  residency = plan_residency(job, true);
+  job.batch_size = residency.batch_size;
 
   auto stage = Clock::now();
   std::vector<std::string> prompts;
@@ -321,6 +322,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(const Job& job,
   const int pictures = request.num_images_per_prompt;
   const int batches = (pictures + job.batch_size - 1) / job.batch_size;
   const auto count_in = [&](int batch) { return std::min(job.batch_size, pictures - batch * job.batch_size); };
+  enter(*unet);
   std::map<int, std::unique_ptr<Denoiser>> denoisers;  // by batch size: the last batch may be smaller
   for (int batch = 0; batch < batches; ++batch) {
     auto& denoiser = denoisers[count_in(batch)];
@@ -349,6 +351,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(const Job& job,
   }
   for (const auto& batch : step_seconds) seconds.steps.insert(seconds.steps.end(), batch.begin(), batch.end());
 
+  denoisers.clear();  // they hold what the UNet may have to give back
   Tensor all_decoded;
   if (trace) all_decoded = Tensor::empty(DType::f32, {pictures, files.vae.out_channels, request.height, request.width});
   for (int batch = 0; batch < batches; ++batch) {
@@ -374,12 +377,22 @@ TextToImageResult TextToImagePipeline::Impl::generate(const Job& job,
 // ---- pictures ------------------------------------------------------------------------------------------------------
 
 Tensor TextToImagePipeline::Impl::decode(const Job& job, const Tensor& latents) {
-  exec::Session& session = vae_decoder->session(vae_sizes(job, static_cast<int>(latents.dim(0))));
-  const auto from = latents.span<float>(), to = session.tensor("latents").span<float>();
+  enter(*vae_decoder);
+  const int pictures = static_cast<int>(latents.dim(0)), at_once = residency.bands.band_bytes > 0 ? 1 : pictures;
+  const auto session = vae_decoder->session(vae_sizes(job, at_once), residency.bands);
   const auto scaling = static_cast<float>(files.vae.scaling_factor), shift = static_cast<float>(files.vae.shift_factor);
-  for (size_t i = 0; i < from.size(); ++i) to[i] = from[i] / scaling + shift;
-  session.run();
-  return session.tensor("decoded");
+  Tensor decoded = session->tensor("decoded");
+  if (at_once < pictures)
+    decoded = Tensor::empty(DType::f32, {pictures, decoded.dim(1), decoded.dim(2), decoded.dim(3)});
+  for (int i = 0; i < pictures; i += at_once) {
+    const auto from = latents.rows(i, i + at_once).span<float>(), to = session->tensor("latents").span<float>();
+    for (size_t k = 0; k < from.size(); ++k) to[k] = from[k] / scaling + shift;
+    session->run();
+    if (at_once < pictures)
+      std::memcpy(decoded.rows(i, i + at_once).raw(), session->tensor("decoded").raw(),
+                  static_cast<size_t>(session->tensor("decoded").bytes()));
+  }
+  return decoded;
 }
 
 Picture pipelines::to_picture(const Tensor& decoded, int64_t index) {
@@ -430,6 +443,8 @@ Timings TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest
   impl_->require_weights();
   const std::lock_guard lock(impl_->mutex);
   const auto start = Clock::now();
+  if (requests.empty()) return {};
+  impl_->residency = impl_->plan_residency(impl_->resolve(requests.front()), true);
   const double compiled_before = impl_->text_encoder->compile_seconds();
   std::vector<std::string> prompts;
   for (const TextToImageRequest& request : requests) {

@@ -3,11 +3,13 @@
 
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include <easel/pipeline.h>
 
 #include "pipelines/component.h"
 #include "pipelines/model_files.h"
+#include "pipelines/residency.h"
 #include "sampling/sampler.h"
 #include "text/clip_tokenizer.h"
 
@@ -28,13 +30,24 @@ struct TextToImagePipeline::Impl {
   };
   /// Throws invalid_argument naming the option.
   Job resolve(const TextToImageRequest& request) const;
-  /// Throws out_of_memory before anything is planned or packed.
-  void check_memory(const Job& job);
+  // residency.cpp
+  /// The first way to run the request that fits into the memory limit, and (within_available) into the machine.
+  /// Throws out_of_memory before anything is packed, saying what would fit.
+  pipelines::Residency plan_residency(const Job& job, bool within_available);
+  /// The first way that fits into `budget`, else the one that takes least; in another precision if given.
+  pipelines::Residency smallest(const Job& job, int64_t budget, VaeTiling tiling, std::optional<DType> dtype);
+  /// The bands in which the decoder takes least: its largest pictures are never kept.
+  exec::BandOptions least_bands(const Job& job) const;
+  /// Fills in the bytes of each stage.
+  void measure(const Job& job, pipelines::Residency& residency, std::optional<DType> dtype);
+  /// "; would fit: --width 384 --height 384 (1.9 GB)"
+  std::string what_fits(const Job& job, int64_t budget);
+  /// A component is about to be used: others give up what they hold if they are to run one at a time.
+  void enter(pipelines::Component& next);
 
   std::unique_ptr<sampling::Sampler> sampler_for(const TextToImageRequest& request) const;
 
-  TextToImageResult generate(const Job& job, const std::function<void(const StepProgress&)>& progress,
-                             const TraceSink& trace);
+  TextToImageResult generate(Job job, const std::function<void(const StepProgress&)>& progress, const TraceSink& trace);
   /// Length of an encoded prompt, with start, end and padding.
   int64_t prompt_tokens() const;
   void encode(const std::vector<std::string>& prompts);
@@ -47,7 +60,10 @@ struct TextToImagePipeline::Impl {
   /// Latents of one batch → decoded [n, 3, H, W], −1 … 1.
   Tensor decode(const Job& job, const Tensor& latents);
 
-  Bindings unet_sizes(const Job& job, int pictures) const;
+  /// Of a full batch as planned, or of one of so many pictures.
+  Bindings unet_sizes(const Job& job, const pipelines::Residency& plan) const;
+  Bindings unet_sizes(const Job& job, const pipelines::Residency& plan, int pictures) const;
+  Bindings vae_sizes(const Job& job, const pipelines::Residency& plan) const;
   Bindings vae_sizes(const Job& job, int pictures) const;
 
   LoadOptions options;
@@ -57,6 +73,7 @@ struct TextToImagePipeline::Impl {
   std::shared_ptr<exec::Arena> arena = std::make_shared<exec::Arena>();
   std::unique_ptr<pipelines::Component> text_encoder, unet, vae_decoder;
   std::map<std::string, Tensor> embeddings;
+  pipelines::Residency residency;  ///< of the request that runs
   Info info;
   std::mutex mutex;
 };

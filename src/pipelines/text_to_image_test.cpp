@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include <easel/error.h>
@@ -52,6 +53,114 @@ TEST(TextToImage, ThreadsBatchesAndHistoryChangeNoBit) {
   other.keep_text_encoder = false;
   auto second = TextToImagePipeline::load(kModel, other);
   EXPECT_TRUE(equal(second.generate(three).latents, expected)) << "three threads";
+}
+
+// The plan for a request, as inspect has it; null where it is refused.
+nlohmann::json plan_of(const LoadOptions& o, const TextToImageRequest& r) {
+  try {
+    return nlohmann::json::parse(TextToImagePipeline::load(kModel, o).describe_json(r));
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+    return {};
+  }
+}
+
+TEST(TextToImage, EveryMeansToNeedLessMemoryChangesNoBit) {
+  TextToImageRequest r = request();
+  r.num_images_per_prompt = 3;
+  auto plain = TextToImagePipeline::load(kModel, options());
+  const auto trace_into = [](Tensor& target) {
+    return [&](const std::string& name, const Tensor& value) {
+      if (name == "decoded") target = value.clone();
+    };
+  };
+  Tensor expected, found;
+  plain.generate(r, {}, trace_into(expected));
+
+  LoadOptions offload = options();
+  offload.offload = true;
+  offload.keep_text_encoder = false;
+  auto one_at_a_time = TextToImagePipeline::load(kModel, offload);
+  for (int round = 0; round < 2; ++round) {
+    one_at_a_time.generate(r, {}, trace_into(found));
+    EXPECT_TRUE(equal(found, expected)) << "offload, round " << round;
+  }
+
+  // Ever tighter limits, down to what is refused: each means is taken at some point.
+  std::set<std::string> seen;
+  LoadOptions limited = options();
+  limited.memory_limit = plan_of(options(), r)["peak_memory_bytes"].get<int64_t>();
+  for (nlohmann::json plan = plan_of(limited, r); !plan.is_null(); plan = plan_of(limited, r)) {
+    const auto peak = plan["peak_memory_bytes"].get<int64_t>();
+    EXPECT_LE(peak, limited.memory_limit);
+    for (const auto& [key, value] : plan["memory"].items())
+      if (value.is_boolean() && value.get<bool>()) seen.insert(key);
+    if (plan["batch_size"] < 3) seen.insert("batch_size");
+    auto pipeline = TextToImagePipeline::load(kModel, limited);
+    pipeline.generate(r, {}, trace_into(found));
+    EXPECT_TRUE(equal(found, expected)) << plan["memory"].dump();
+    limited.memory_limit = peak - 1;
+  }
+  for (const char* means : {"one_component_at_a_time", "batch_size", "split_guidance"})
+    EXPECT_TRUE(seen.contains(means)) << means;
+  EXPECT_THROW(TextToImagePipeline::load(kModel, limited).generate(r), Error);
+}
+
+TEST(TextToImage, DecodingInBandsLeavesNoSeam) {
+  TextToImageRequest r = request();
+  r.steps = 1;
+  r.width = 712;
+  r.height = 568;
+  const auto decode = [&](VaeTiling tiling, int64_t limit) {
+    LoadOptions o = options(2);
+    o.vae_tiling = tiling;
+    o.memory_limit = limit;
+    const auto plan = plan_of(o, r);
+    Tensor out;
+    TextToImagePipeline::load(kModel, o).generate(r, {}, [&](const std::string& name, const Tensor& value) {
+      if (name == "decoded") out = value.clone();
+    });
+    return std::pair(out, plan);
+  };
+  const auto [whole, plan] = decode(VaeTiling::off, 0);
+  EXPECT_FALSE(plan["memory"]["vae_tiling"].get<bool>());
+  // One byte less than it takes: bands come first.
+  const auto [bands, exact] = decode(VaeTiling::automatic, plan["peak_memory_bytes"].get<int64_t>() - 1);
+  EXPECT_TRUE(exact["memory"]["vae_tiling"].get<bool>());
+  EXPECT_FALSE(exact["memory"]["vae_recompute"].get<bool>());
+  EXPECT_TRUE(equal(bands, whole));
+  const auto [least, smallest] = decode(VaeTiling::on, 0);
+  EXPECT_TRUE(smallest["memory"]["vae_recompute"].get<bool>());
+  double error = 0, norm = 0;
+  for (int64_t i = 0; i < whole.numel(); ++i) {
+    const double x = whole.data<float>()[i], d = least.data<float>()[i] - x;
+    error += d * d, norm += x * x;
+  }
+  EXPECT_LT(std::sqrt(error / norm), 1e-6);
+}
+
+TEST(TextToImage, AMemoryLimitThatIsTooLowSaysWhatWouldFit) {
+  const auto message = [](LoadOptions o, TextToImageRequest r) -> std::string {
+    try {
+      TextToImagePipeline::load(kModel, o).generate(r);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+      return error.what();
+    }
+    return "";
+  };
+  LoadOptions o = options();
+  TextToImageRequest r = request();
+  r.width = r.height = 1024;
+  o.memory_limit = 150'000'000;
+  const std::string fits = message(o, r);
+  EXPECT_NE(fits.find("0.15 GB are allowed by --memory-limit; would fit: "), std::string::npos) << fits;
+  const size_t at = fits.find("--width ", 10);
+  ASSERT_NE(at, std::string::npos) << fits;
+  ASSERT_EQ(std::sscanf(fits.c_str() + at, "--width %ld --height %ld", &r.width, &r.height), 2);
+  EXPECT_EQ(message(o, r), "");  // and it does fit
+  o.memory_limit = 1'000'000;
+  EXPECT_NE(message(o, request()).find("no size would fit"), std::string::npos);
 }
 
 TEST(TextToImage, ReportsTimesOfEveryStepAndBatch) {

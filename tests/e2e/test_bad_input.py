@@ -22,7 +22,8 @@ class Options(Case):
                 ("--width", "99999999999999999999", []), ("--guidance-scale", "nan", []),
                 ("--guidance-scale", "inf", []), ("--guidance-scale", "seven", ["seven"]),
                 ("--eta", "-1", []), ("--num-images-per-prompt", "0", []), ("--batch-size", "0", []),
-                ("--threads", "0", []), ("--threads", "many", ["many"]), ("--seed", "-1", []),
+                ("--memory-limit", "2.6XB", ["2.6GB"]), ("--memory-limit", "-1GB", []), ("--memory-limit", "0", []),
+                ("--vae-tiling", "maybe", ["auto"]), ("--threads", "0", []), ("--threads", "many", ["many"]), ("--seed", "-1", []),
                 ("--seed", "18446744073709551616", [])):
             with self.subTest(option=option, value=value):
                 args = [a for a in prompt]
@@ -37,6 +38,14 @@ class Options(Case):
             done = run("generate", "a boat", *args, "--seed", "1", *size, "--out-dir", self.out)
             self.assertIn(done.returncode, (1, 2))
             self.check_refusal(done, done.returncode, ["--width"])
+
+    def test_memory_limit_says_what_would_fit(self):
+        args = [a for a in TINY if a not in ("--width", "--height", "40", "24")]
+        done = run("generate", "a boat", *args, "--seed", "1", "--width", "1024", "--height", "1024",
+                   "--memory-limit", "150MB", "--out-dir", self.out)
+        self.check_refusal(done, 1, ["--memory-limit", "would fit"])
+        done = run("generate", "a boat", *args, "--seed", "1", "--memory-limit", "1MB", "--out-dir", self.out)
+        self.check_refusal(done, 1, ["--memory-limit", "no size would fit"])
 
     def test_samplers_and_spacings(self):
         self.bad(2, "--sampler", "eulr", "euler", args=["a boat", *TINY, "--seed", "1", "--sampler", "eulr"])

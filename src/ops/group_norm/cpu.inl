@@ -1,8 +1,10 @@
 // Two passes over memory. The first takes, per chunk of positions, mean and sum of squared deviations of every channel,
 // then of every group; chunks are merged in their order, in double. The second normalizes and applies the activation.
+// Each pass can also be called alone, on a band of a picture: see bands.h.
 #include <cmath>
 #include <type_traits>
 
+#include "ops/group_norm/bands.h"
 #include "ops/isa.h"
 #include "ops/parts.h"
 #include "ops/simd.h"
@@ -22,7 +24,7 @@ struct Sizes {
   int64_t chunk, chunks;  // positions in a chunk, chunks in a picture
 
   explicit Sizes(const OpCall& call) {
-    const Shape& shape = call.output.shape;
+    const Shape& shape = call.inputs[0].shape;
     pictures = shape[0];
     positions = product(shape, 1, shape.rank() - 1);
     channels = shape.back();
@@ -31,6 +33,9 @@ struct Sizes {
     chunks = (positions + chunk - 1) / chunk;
   }
   int64_t width() const { return channels / groups; }
+  /// A part is a chunk of one of the pictures.
+  int64_t first_row(int64_t part) const { return part / chunks * positions + part % chunks * chunk; }
+  int64_t rows_of(int64_t part) const { return std::min(chunk, positions - part % chunks * chunk); }
 };
 
 struct Moments {
@@ -123,25 +128,26 @@ struct Scratch {
   }
 };
 
-void find_coefficients(const Sizes& s, const Moments* moments, const float* weight, const float* bias, double eps,
-                       Coefficients out) {
-  const double width = static_cast<double>(s.width());
-  for (int64_t g = 0; g < s.groups; ++g) {
-    const Moments whole = merge(s.chunks, [&](int64_t i) {
-      const int64_t rows = std::min(s.chunk, s.positions - i * s.chunk);
-      return Weighted{moments[i * s.groups + g], static_cast<double>(rows) * width};
-    });
-    const double variance = std::max(whole.squares / (static_cast<double>(s.positions) * width), 0.0);
-    const double inverse = 1 / std::sqrt(variance + eps);
-    const auto high = static_cast<float>(whole.mean);
-    for (int64_t c = g * s.width(); c < (g + 1) * s.width(); ++c) {
-      out.mean[c] = high;
-      out.factor[c] = static_cast<float>(inverse * weight[c]);
-      // An infinite weight makes results infinite; its product with the mean's lower digits would make them NaN.
-      const double low = std::isinf(weight[c]) ? 0 : (whole.mean - high) * inverse * weight[c];
-      out.offset[c] = static_cast<float>(bias[c] - low);
-    }
+// Of one group, channels begin … end-1.
+void find_coefficients(double mean, double variance, double eps, int64_t begin, int64_t end, const float* weight,
+                       const float* bias, Coefficients out) {
+  const double inverse = 1 / std::sqrt(std::max(variance, 0.0) + eps);
+  const auto high = static_cast<float>(mean);
+  for (int64_t c = begin; c < end; ++c) {
+    out.mean[c] = high;
+    out.factor[c] = static_cast<float>(inverse * weight[c]);
+    // An infinite weight makes results infinite; its product with the mean's lower digits would make them NaN.
+    const double low = std::isinf(weight[c]) ? 0 : (mean - high) * inverse * weight[c];
+    out.offset[c] = static_cast<float>(bias[c] - low);
   }
+}
+
+// All chunks of group g of one picture together.
+Moments merge_chunks(const Sizes& s, const Moments* moments, int64_t g) {
+  return merge(s.chunks, [&](int64_t i) {
+    const int64_t rows = std::min(s.chunk, s.positions - i * s.chunk);
+    return Weighted{moments[i * s.groups + g], static_cast<double>(rows * s.width())};
+  });
 }
 
 template <Vec (*kFunction)(Vec), typename Y>
@@ -180,50 +186,114 @@ auto normalizer(Activation activation) {
 }
 
 const char* group_norm_reject(const OpCall& call) noexcept {
+  const bool from_moments = group_norm_form(call) == GroupNormForm::coefficients;
   for (const ArgType& input : call.inputs) {
-    if (input.dtype != DType::f32) return "needs f32";
+    const bool moments = from_moments && &input == call.inputs.data();
+    if (input.dtype != (moments ? DType::f64 : DType::f32)) return "needs f32";
     if (!input.contiguous()) return "needs contiguous rows";
   }
   const DType result = call.output.dtype;
+  if (group_norm_form(call) == GroupNormForm::moments) return nullptr;
   return result == DType::f32 || result == DType::bf16 ? nullptr : "the result is neither f32 nor bf16";
 }
 
-int64_t group_norm_scratch(const OpCall& call, int threads) noexcept { return Scratch::bytes(Sizes(call), threads); }
+int64_t group_norm_scratch(const OpCall& call, int threads) noexcept {
+  const GroupNormForm form = group_norm_form(call);
+  return form == GroupNormForm::whole || form == GroupNormForm::moments ? Scratch::bytes(Sizes(call), threads) : 0;
+}
 
-void group_norm_run(const KernelArgs& args) noexcept {
-  const Sizes s(args.call);
-  const auto& attrs = args.call.as<GroupNormAttrs>();
+// Fills scratch.groups.
+void find_moments(const KernelArgs& args, const Sizes& s, const Scratch& scratch) {
   const float* x = static_cast<const float*>(args.inputs[0]);
-  const float* weight = static_cast<const float*>(args.inputs[1]);
-  const float* bias = static_cast<const float*>(args.inputs[2]);
-  const Scratch scratch(args.scratch, s, args.pool.threads());
-  const auto first_row = [&](int64_t part) { return part / s.chunks * s.positions + part % s.chunks * s.chunk; };
-  const auto rows_of = [&](int64_t part) { return std::min(s.chunk, s.positions - part % s.chunks * s.chunk); };
-
   args.pool.parallel_for(s.pictures * s.chunks, [&](int64_t part, int thread) {
     Moments* channels = scratch.channels + thread * s.channels;
-    const float* from = x + first_row(part) * s.channels;
+    const float* from = x + s.first_row(part) * s.channels;
     for (int64_t c = 0; c < s.channels; c += kBlock * kLanes)
-      channel_moments(from + c, rows_of(part), s.channels, std::min(kBlock * kLanes, s.channels - c), channels + c);
-    const auto rows = static_cast<double>(rows_of(part));
+      channel_moments(from + c, s.rows_of(part), s.channels, std::min(kBlock * kLanes, s.channels - c), channels + c);
+    const auto rows = static_cast<double>(s.rows_of(part));
     for (int64_t g = 0; g < s.groups; ++g)
       scratch.groups[part * s.groups + g] = merge(s.width(), [&](int64_t i) {
         return Weighted{channels[g * s.width() + i], rows};
       });
   });
-  args.pool.parallel_for(s.pictures, [&](int64_t picture, int) {
-    find_coefficients(s, scratch.groups + picture * s.chunks * s.groups, weight, bias, attrs.eps,
-                      scratch.of_picture(s, picture));
-  });
+}
+
+template <typename CoefficientsOf>
+void normalize_all(const KernelArgs& args, const Sizes& s, CoefficientsOf&& of_picture) {
+  const float* x = static_cast<const float*>(args.inputs[0]);
   const auto write = [&](auto* y) {
-    const auto normalize_rows = normalizer<std::remove_pointer_t<decltype(y)>>(attrs.activation);
+    const auto normalize_rows =
+        normalizer<std::remove_pointer_t<decltype(y)>>(args.call.as<GroupNormAttrs>().activation);
     args.pool.parallel_for(s.pictures * s.chunks, [&](int64_t part, int) {
-      const int64_t at = first_row(part) * s.channels;
-      normalize_rows(x + at, y + at, rows_of(part), s.channels, scratch.of_picture(s, part / s.chunks));
+      const int64_t at = s.first_row(part) * s.channels;
+      normalize_rows(x + at, y + at, s.rows_of(part), s.channels, of_picture(part / s.chunks));
     });
   };
   args.call.output.dtype == DType::bf16 ? write(static_cast<uint16_t*>(args.output))
                                         : write(static_cast<float*>(args.output));
+}
+
+void run_whole(const KernelArgs& args) {
+  const Sizes s(args.call);
+  const auto& attrs = args.call.as<GroupNormAttrs>();
+  const float* weight = static_cast<const float*>(args.inputs[1]);
+  const float* bias = static_cast<const float*>(args.inputs[2]);
+  const Scratch scratch(args.scratch, s, args.pool.threads());
+  find_moments(args, s, scratch);
+  args.pool.parallel_for(s.pictures, [&](int64_t picture, int) {
+    for (int64_t g = 0; g < s.groups; ++g) {
+      const Moments whole = merge_chunks(s, scratch.groups + picture * s.chunks * s.groups, g);
+      find_coefficients(whole.mean, whole.squares / static_cast<double>(s.positions * s.width()), attrs.eps,
+                        g * s.width(), (g + 1) * s.width(), weight, bias, scratch.of_picture(s, picture));
+    }
+  });
+  normalize_all(args, s, [&](int64_t picture) { return scratch.of_picture(s, picture); });
+}
+
+void run_moments(const KernelArgs& args) {
+  const Sizes s(args.call);
+  const Scratch scratch(args.scratch, s, args.pool.threads());
+  find_moments(args, s, scratch);
+  auto* out = static_cast<BandMoments*>(args.output);
+  for (int64_t g = 0; g < s.groups; ++g) {
+    const Moments band = merge_chunks(s, scratch.groups, g);
+    out[g] = {band.mean, band.squares, static_cast<double>(s.positions * s.width())};
+  }
+}
+
+void run_coefficients(const KernelArgs& args) {
+  const auto& attrs = args.call.as<GroupNormAttrs>();
+  const auto* bands = static_cast<const BandMoments*>(args.inputs[0]);
+  const int64_t channels = args.call.output.shape.back(), width = channels / attrs.groups;
+  const int64_t count = args.call.inputs[0].shape[0];
+  float* out = static_cast<float*>(args.output);
+  for (int64_t g = 0; g < attrs.groups; ++g) {
+    const auto band = [&](int64_t i) -> const BandMoments& { return bands[i * attrs.groups + g]; };
+    double total = 0;
+    for (int64_t i = 0; i < count; ++i) total += band(i).count;
+    const Moments whole = merge(count, [&](int64_t i) {
+      return Weighted{{band(i).mean, band(i).squares}, band(i).count};
+    });
+    find_coefficients(whole.mean, whole.squares / total, attrs.eps, g * width, (g + 1) * width,
+                      static_cast<const float*>(args.inputs[1]), static_cast<const float*>(args.inputs[2]),
+                      {out, out + channels, out + 2 * channels});
+  }
+}
+
+void run_apply(const KernelArgs& args) {
+  const Sizes s(args.call);
+  // The coefficients are only read; the struct is shared with the code that makes them.
+  auto* by = const_cast<float*>(static_cast<const float*>(args.inputs[1]));
+  normalize_all(args, s, [&](int64_t) { return Coefficients{by, by + s.channels, by + 2 * s.channels}; });
+}
+
+void group_norm_run(const KernelArgs& args) noexcept {
+  switch (group_norm_form(args.call)) {
+    case GroupNormForm::whole: return run_whole(args);
+    case GroupNormForm::moments: return run_moments(args);
+    case GroupNormForm::coefficients: return run_coefficients(args);
+    case GroupNormForm::apply: return run_apply(args);
+  }
 }
 
 }  // namespace

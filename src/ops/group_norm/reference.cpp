@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "ops/activation/exact.h"
+#include "ops/group_norm/bands.h"
 #include "ops/isa.h"
 #include "ops/parts.h"
 #include "tensor/convert.h"
@@ -10,6 +11,7 @@ namespace easel::ops {
 namespace {
 
 const char* reject(const OpCall& call) noexcept {
+  if (group_norm_form(call) != GroupNormForm::whole) return "needs the whole picture";
   for (const ArgType& input : call.inputs) {
     if (input.dtype != DType::f32) return "needs f32";
     if (!input.contiguous()) return "needs contiguous rows";

@@ -1,0 +1,156 @@
+#include "pipelines/residency.h"
+
+#include <limits>
+#include <optional>
+
+#include "base/fail.h"
+#include "device/memory.h"
+#include "pipelines/text_to_image_impl.h"
+
+namespace easel {
+
+using pipelines::Component;
+using pipelines::Residency;
+
+namespace {
+
+// Program, libraries, graphs, tokenizer and what the allocator keeps back, at full size.
+constexpr int64_t kProcessBytes = int64_t{64} << 20;
+
+int64_t running(const exec::ProgramSummary& plan) { return plan.arena_bytes + plan.slot_bytes; }
+
+std::string gigabytes(int64_t bytes) { return fmt::format("{:.3g} GB", static_cast<double>(bytes) / 1e9); }
+
+}  // namespace
+
+void TextToImagePipeline::Impl::measure(const Job& job, Residency& residency, std::optional<DType> dtype) {
+  const exec::ProgramSummary text = text_encoder->plan({{"batch", 2}}, {}, dtype)->summary();
+  const exec::ProgramSummary denoiser = unet->plan(unet_sizes(job, residency), {}, dtype)->summary();
+  const exec::ProgramSummary decoder = vae_decoder->plan(vae_sizes(job, residency), residency.bands, dtype)->summary();
+  const int branches = residency.split_guidance ? 2 : 1;  // each with slots of its own
+  const int64_t denoiser_run = running(denoiser) + (branches - 1) * denoiser.slot_bytes;
+  const auto alone = [](const exec::ProgramSummary& plan, int64_t run) {
+    return kProcessBytes + plan.weight_bytes + std::max(plan.pack_bytes, run);
+  };
+  residency.encoding = alone(text, running(text));
+  residency.denoising = alone(denoiser, denoiser_run);
+  residency.decoding = alone(decoder, running(decoder));
+  if (residency.one_at_a_time) return;
+  // The arena stays as large as it ever was; weights stay packed once they are.
+  const int64_t text_stays = options.keep_text_encoder ? text.weight_bytes : 0;
+  const auto if_packed = [](const Component& component, const exec::ProgramSummary& plan) {
+    return component.packed() ? plan.weight_bytes : 0;
+  };
+  const int64_t arena_now = arena->size();
+  residency.encoding += if_packed(*unet, denoiser) + if_packed(*vae_decoder, decoder) + arena_now;
+  residency.denoising +=
+      text_stays + if_packed(*vae_decoder, decoder) + std::max<int64_t>(0, arena_now - denoiser.arena_bytes);
+  residency.decoding += text_stays + denoiser.weight_bytes + (denoiser_run - denoiser.arena_bytes) +
+                        std::max<int64_t>(0, std::max(arena_now, denoiser.arena_bytes) - decoder.arena_bytes);
+}
+
+exec::BandOptions TextToImagePipeline::Impl::least_bands(const Job& job) const {
+  // The largest pictures inside the decoder: upsampled to full size, with the channels of the level below.
+  const auto& widths = files.vae.block_out_channels;
+  return {.band_bytes = pipelines::kBandBytes,
+          .recompute_elements = job.request.width * job.request.height * widths[widths.size() > 1 ? 1 : 0]};
+}
+
+Residency TextToImagePipeline::Impl::smallest(const Job& job, int64_t budget, VaeTiling tiling,
+                                              std::optional<DType> dtype) {
+  Residency residency;
+  residency.batch_size = job.batch_size;
+  residency.one_at_a_time = options.offload;
+  const exec::BandOptions exact{.band_bytes = pipelines::kBandBytes}, least = least_bands(job);
+  if (tiling == VaeTiling::on) residency.bands = least;
+  const auto fits = [&] {
+    measure(job, residency, dtype);
+    return residency.peak() <= budget;
+  };
+  if (fits()) return residency;
+  if (tiling == VaeTiling::automatic) {
+    residency.bands = exact;
+    if (fits()) return residency;
+  }
+  if (!residency.one_at_a_time) {
+    residency.one_at_a_time = true;
+    if (fits()) return residency;
+  }
+  while (residency.batch_size > 1) {
+    residency.batch_size = (residency.batch_size + 1) / 2;
+    if (fits()) return residency;
+  }
+  if (job.guided) {
+    residency.split_guidance = true;
+    if (fits()) return residency;
+  }
+  // Only for a given limit: what a machine has left must not reach the last bits of a picture.
+  if (options.memory_limit > 0 && tiling == VaeTiling::automatic) {
+    residency.bands = least;
+    fits();
+  }
+  return residency;
+}
+
+Residency TextToImagePipeline::Impl::plan_residency(const Job& job, bool within_available) {
+  const TextToImageRequest& r = job.request;
+  const int64_t limit = options.memory_limit > 0 ? options.memory_limit : std::numeric_limits<int64_t>::max();
+  int64_t budget = limit;
+  if (within_available) {
+    const int64_t available = device::available_memory(), resident = device::resident_memory();
+    budget = std::min(limit, available > std::numeric_limits<int64_t>::max() - resident ? limit : available + resident);
+  }
+  const std::string size =
+      fmt::format("--width {} --height {} with {} pictures at a time", r.width, r.height, job.batch_size);
+  // The decoder's last level alone, before planning: sizes so large that the plan's own numbers would overflow end
+  // here.
+  const double pixels = static_cast<double>(r.width) * static_cast<double>(r.height);
+  const double least = pixels * static_cast<double>(files.vae.block_out_channels.front()) * 2;
+  if (least > static_cast<double>(budget))
+    fail(ErrorCode::out_of_memory, "{}: needs more than {:.3g} GB of memory, {} are {}", size, least / 1e9,
+         gigabytes(budget), budget < limit ? "available" : "allowed by --memory-limit");
+  const Residency residency = smallest(job, budget, options.vae_tiling, {});
+  if (residency.peak() <= budget) return residency;
+  fail(ErrorCode::out_of_memory, "{}: needs {} of memory at least, {} are {}{}", size, gigabytes(residency.peak()),
+       gigabytes(budget), budget < limit ? "available" : "allowed by --memory-limit", what_fits(job, budget));
+}
+
+std::string TextToImagePipeline::Impl::what_fits(const Job& job, int64_t budget) {
+  std::string out;
+  const auto offer = [&](const std::string& change, int64_t bytes) {
+    if (bytes <= budget)
+      out += fmt::format("{}{} ({})", out.empty() ? "; would fit: " : ", or ", change, gigabytes(bytes));
+  };
+  if (options.vae_tiling == VaeTiling::off)
+    offer("--vae-tiling auto", smallest(job, budget, VaeTiling::automatic, {}).peak());
+  if (unet->precision() == DType::f32)
+    offer("--dtype bf16", smallest(job, budget, options.vae_tiling, DType::bf16).peak());
+  const int64_t unit = std::max<int64_t>(8, files.vae.downscale()) * 8;
+  for (int eighths = 7; eighths > 0; --eighths) {
+    Job smaller = job;
+    TextToImageRequest& r = smaller.request;
+    r.width = r.width * eighths / 8 / unit * unit;
+    r.height = r.height * eighths / 8 / unit * unit;
+    if (r.width == 0 || r.height == 0) break;
+    smaller.latent_width = r.width / files.vae.downscale();
+    smaller.latent_height = r.height / files.vae.downscale();
+    const int64_t bytes = smallest(smaller, budget, options.vae_tiling, {}).peak();
+    if (bytes > budget) continue;
+    offer(fmt::format("--width {} --height {}", r.width, r.height), bytes);
+    break;
+  }
+  return out.empty() ? fmt::format("; no size would fit: the UNet's weights take {}",
+                                   gigabytes(unet->plan(unet_sizes(job, Residency{}), {}, {})->summary().weight_bytes))
+                     : out;
+}
+
+void TextToImagePipeline::Impl::enter(Component& next) {
+  if (!residency.one_at_a_time) return;
+  for (Component* other : {text_encoder.get(), unet.get(), vae_decoder.get()})
+    if (other != &next && other->packed()) {
+      other->drop();
+      arena->release();
+    }
+}
+
+}  // namespace easel
