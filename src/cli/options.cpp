@@ -28,7 +28,7 @@ Makes pictures from a prompt and prints their paths.
   --device cpu  --threads N     default: one thread per physical core
   --memory-limit BYTES          stay below it (2.6GB, 2600MiB) or say what would fit
   --offload                     keep only the part in use in memory; packs again for each prompt
-  --vae-tiling on|off|auto      decode in bands, without seams: less memory for large pictures (auto)
+  --vae-tiling on|off|auto      decode in bands without seams: less memory for large pictures (auto)
 
   --steps N                     denoising steps (20)
   --sampler NAME                ddpm, ddim, pndm, dpm_solver++, euler, euler_ancestral, …

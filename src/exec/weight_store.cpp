@@ -176,6 +176,7 @@ int64_t WeightStore::working_bytes(const Constant& constant, bool has_target) co
   if (constant.kind() == Constant::Kind::reshape) return working_bytes(*operands[0], has_target);
   const bool weight = constant.kind() == Constant::Kind::weight;
   if (weight || (constant.kind() == Constant::Kind::cast && operands[0]->kind() == Constant::Kind::weight)) {
+    if (!source_) return constant.shape().numel() * size_of(DType::f32) + made;  // stored in f32, for all one knows
     const Tensor stored = load(weight ? constant : *operands[0]);
     return stored.bytes() + (stored.dtype() == constant.dtype() ? 0 : made);
   }
