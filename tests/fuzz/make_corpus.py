@@ -111,10 +111,10 @@ def make_png():
 
 def make_prompt():
     """The first byte: style (modulo 3: plain, comfy, a1111) and seed."""
-    comfy = ["a (red:1.3) house", "((a:1.2) b)", "a) (b", "(a (b)", "(:1.2)(a:inf)(a:1e-3)", r"\\(a\\) \\\\(b)", "{a|{b|c} d} // e\nf /* g */ {h",
+    comfy = ["a (red:1.3) house", "((a:1.2) b)", "a) (b", "(a (b)", "(:1.2)(a:inf)(a:1e-3)", r"\(a\) \\(b)", "{a|{b|c} d} // e\nf /* g */ {h",
              "embedding:bad, (embedding:dir/the x:1.5) embedding:none", "the " * 30, "(the the:2) " * 9]
     a1111 = ["(a:1.2) [b] ((c))", "a BREAK (b BREAK c:1.1)", "a [b:c:0.5] [d::3] [e:2]", "[a|b|]c", "a :1.2 AND b:-1 AND", "(a [b) c]:1.5)",
-             r"\\(a\\) \\[b\\] \\x \\", "((a][:b:c [d:3]", "a | b [c:d:2]", "[[a|b]:[c:d:3]:2]", "a bad, the b", "the, " * 20, "{a|b}[{c|d}:2]"]
+             r"\(a\) \[b\] \x \\", "((a][:b:c [d:3]", "a | b [c:d:2]", "[[a|b]:[c:d:3]:2]", "a bad, the b", "the, " * 20, "{a|b}[{c|d}:2]"]
     for i, text in enumerate(comfy):
         save("prompt", f"comfy_{i}", b"\x01" + text.encode())
     for i, text in enumerate(a1111):
