@@ -235,10 +235,18 @@ ChunkedPrompt chunk_prompt(const std::vector<WeightedText>& runs, PromptStyle st
                            int length, const std::vector<EmbeddingName>& embeddings) {
   if (length < 3) fail(ErrorCode::invalid_argument, "chunks: expected a length of at least 3, found {}", length);
   ChunkedPrompt out;
-  if (style == PromptStyle::a1111)
+  if (style == PromptStyle::plain) {
+    std::string text;
+    for (const WeightedText& run : runs) text += run.text;
+    ClipTokenizer::Encoded encoded = tokenizer.encode_padded(text, length);
+    Tokens& chunk = out.chunks.emplace_back();
+    for (const int32_t id : encoded.ids) chunk.push_back({id});
+    out.cut_text = std::move(encoded.cut_text);
+  } else if (style == PromptStyle::a1111) {
     A1111Chunker(tokenizer, length, embeddings, out).run(runs);
-  else
+  } else {
     ComfyChunker(tokenizer, length, embeddings, out).run(runs);
+  }
   return out;
 }
 

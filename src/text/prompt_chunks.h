@@ -27,9 +27,11 @@ struct PromptToken {
 struct ChunkedPrompt {
   std::vector<std::vector<PromptToken>> chunks;  ///< at least one, each of the asked length
   std::vector<std::string> unknown_embeddings;   ///< named in the prompt and not there; left out of it
+  std::string cut_text;                          ///< plain: what did not fit, decoded
 };
 
 /// Each chunk is BOS, up to length − 2 tokens, EOS, and the tokenizer's padding; length ≥ 3.
+/// plain: a single chunk, and what does not fit is cut.
 /// comfy: a run of fewer than 8 tokens (or vectors) that does not fit goes to the next chunk whole; a longer one is
 /// cut. a1111: the text after a comma among the last 20 tokens of a full chunk goes to the next one, BREAK ends a
 /// chunk, an embedding that does not fit goes to the next whole; its name is found wherever its tokens are, the
