@@ -79,8 +79,9 @@ struct Arguments::Impl {
   }
   void add_list(const std::string& name, std::vector<std::string>& target) {
     // One value each time; CLI11 would take every word that follows.
-    entries.push_back({app.add_option(name, target)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll),
-                       nullptr, nullptr, true});
+    CLI::Option* option = app.add_option(name, target);
+    option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
+    entries.push_back({option, nullptr, nullptr, true});
   }
   std::vector<std::string> long_names(bool all) const {
     std::vector<std::string> out;

@@ -10,14 +10,12 @@ using pipelines::PromptEncoder;
 using pipelines::PromptPlan;
 using Json = nlohmann::ordered_json;
 
-// Tokens of the text: what is between BOS and EOS. A chunk's EOS is the first behind the text, or its last token.
+// Tokens of the text, between BOS and EOS. Where EOS also pads, the first of the last ones ends the text.
 size_t used_tokens(const std::vector<text::PromptToken>& chunk, const text::ClipTokenizer& tokenizer) {
+  const auto is_eos = [&](size_t at) { return chunk[at].embedding < 0 && chunk[at].id == tokenizer.eos_id(); };
   size_t end = chunk.size() - 1;
-  const auto filler = [&](const text::PromptToken& token) {
-    return token.embedding < 0 && token.weight == 1 &&
-           (token.id == tokenizer.pad_id() || token.id == tokenizer.eos_id());
-  };
-  while (end > 1 && filler(chunk[end - 1])) --end;
+  while (end > 1 && !is_eos(end)) --end;
+  while (end > 1 && tokenizer.pad_id() == tokenizer.eos_id() && is_eos(end - 1)) --end;
   return end - 1;
 }
 
@@ -67,7 +65,7 @@ Json describe_plan(const std::string& prompt, const PromptPlan& plan, const Prom
   return out;
 }
 
-std::string quoted(const Json& text) { return "\"" + printable(text.get<std::string>(), 2000) + "\""; }
+std::string quoted(const Json& text) { return fmt::format("\"{}\"", printable(text.get<std::string>(), 2000)); }
 
 void print_text(const Json& entry, int64_t room, std::string& out) {
   out += quoted(entry["text"]) + "\n";

@@ -15,7 +15,8 @@ SEED = ["--seed", "3"]
 class Traced(Case):
     def trace(self, *args):
         trace = self.folder / "trace.safetensors"
-        done = run("generate", "--model", MODEL, "--trace", trace, "--out-dir", self.out, "--quiet", *args)
+        model = [] if "--model" in args else ["--model", MODEL]
+        done = run("generate", *model, "--trace", trace, "--out-dir", self.out, "--quiet", *args)
         self.assertEqual(done.returncode, 0, done.stderr)
         return read_safetensors(trace)
 
