@@ -31,9 +31,10 @@ struct LoadOptions {
   Precision unet = Precision::automatic;
   Precision vae = Precision::automatic;
   Precision text_encoder = Precision::automatic;
-  int threads = 0;                ///< 0: one per physical core
-  std::string tokenizer;          ///< folder with vocab.json and merges.txt; empty: the model's own
-  bool keep_text_encoder = true;  ///< false: its memory is given back once the prompts of a call are encoded
+  int threads = 0;                      ///< 0: one per physical core
+  std::string tokenizer;                ///< folder with vocab.json and merges.txt; empty: the model's own
+  std::vector<std::string> embeddings;  ///< textual inversions: .safetensors files, and folders of them
+  bool keep_text_encoder = true;        ///< false: its memory is given back once the prompts of a call are encoded
   /// Resident bytes of the process that no request may exceed; 0: what the machine has. A request that fits in no way
   /// is refused before it runs, with out_of_memory and a line that says what would fit.
   int64_t memory_limit = 0;
@@ -46,8 +47,12 @@ struct LoadOptions {
 
 /// One prompt's worth of pictures. Results depend on these fields alone, never on time, threads or earlier calls.
 struct TextToImageRequest {
-  std::string prompt;  ///< UTF-8, literal; longer than the encoder's input is cut with a warning
+  std::string prompt;  ///< UTF-8
   std::string negative_prompt;
+  /// What marks in the prompts mean. "plain" or "": nothing; what is longer than the encoder's input is cut with a
+  /// warning. "comfy", "a1111": weights, chunks and more as these programs have them, see docs/PROMPTS.md.
+  std::string prompt_style;
+  int clip_skip = 1;  ///< the layer of the text encoder that counts, from the end: 2 leaves out the last one
   int steps = 20;
   double guidance_scale = 7.5;  ///< ≤ 1 runs no negative branch
   std::string sampler;          ///< empty: the model's own scheduler
@@ -125,6 +130,8 @@ class TextToImagePipeline {
   std::string describe(const TextToImageRequest& request, bool kernels = false) const;
   /// The same as JSON text.
   std::string describe_json(const TextToImageRequest& request, bool kernels = false) const;
+  /// How the prompts of a request are read: conditionings, schedule, chunks, tokens and weights; as text or as JSON.
+  std::string describe_prompt(const TextToImageRequest& request, bool json = false) const;
 
  private:
   struct Impl;

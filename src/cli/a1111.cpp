@@ -122,6 +122,8 @@ void set_field(PictureMetadata& m, const std::string& key, const std::string& va
     m.scheduler = lower(value) == "uniform" ? "" : lower(value);
   if (key == "CFG scale") m.guidance_scale = parse_number(place, value, -HUGE_VAL);
   if (key == "Seed") m.seed = parse_seed(place, value);
+  if (key == "Clip skip") m.clip_skip = parse_whole(place, value, 1, 1000);
+  if (key == "Prompt style") m.prompt_style = value;
   if (key == "Eta" || key == "Eta DDIM") m.eta = parse_number(place, value, 0);
   if (key == "Model") m.model = value;
   if (key == "Size") {
@@ -149,6 +151,8 @@ std::string to_a1111(const PictureMetadata& m) {
   if (m.seed) fields.emplace_back("Seed", std::to_string(*m.seed));
   if (m.width && m.height) fields.emplace_back("Size", fmt::format("{}x{}", *m.width, *m.height));
   if (m.model) fields.emplace_back("Model", *m.model);
+  if (m.clip_skip) fields.emplace_back("Clip skip", std::to_string(*m.clip_skip));
+  if (m.prompt_style) fields.emplace_back("Prompt style", *m.prompt_style);
   if (m.eta && *m.eta != 0) fields.emplace_back("Eta", fmt::format("{}", *m.eta));
   fields.emplace_back("Version", "easel " EASEL_VERSION);
   std::string line;
@@ -163,7 +167,12 @@ PictureMetadata from_a1111(const std::string& text, const std::string& where) {
     fail(ErrorCode::io, "{}: expected a last line \"Steps: …, Sampler: …\", found \"{}\"", where,
          printable(text.substr(begin), 60));
   PictureMetadata out;
-  for (const auto& [key, value] : parse_fields(text.substr(begin))) set_field(out, key, value, where);
+  bool ours = false;
+  for (const auto& [key, value] : parse_fields(text.substr(begin))) {
+    set_field(out, key, value, where);
+    ours |= key == "Version" && value.starts_with("easel");
+  }
+  if (!ours && !out.prompt_style) out.prompt_style = "a1111";
   const std::string prompts = begin == 0 ? "" : text.substr(0, begin - 1);
   const std::string mark = "Negative prompt: ";
   size_t negative = prompts.starts_with(mark) ? 0 : prompts.find("\n" + mark);

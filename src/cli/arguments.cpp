@@ -64,7 +64,7 @@ int64_t parse_bytes(const std::string& where, const std::string& text) {
 struct Arguments::Impl {
   struct Entry {
     CLI::Option* option;
-    std::unique_ptr<std::string> value;
+    std::unique_ptr<std::string> value;  // of an option that may be given once
     std::function<void(const std::string&)> take;
     bool listed;
   };
@@ -76,6 +76,12 @@ struct Arguments::Impl {
     auto value = std::make_unique<std::string>();
     CLI::Option* option = app.add_option(name, *value);
     entries.push_back({option, std::move(value), std::move(take), listed});
+  }
+  void add_list(const std::string& name, std::vector<std::string>& target) {
+    // One value each time; CLI11 would take every word that follows.
+    CLI::Option* option = app.add_option(name, target);
+    option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
+    entries.push_back({option, nullptr, nullptr, true});
   }
   std::vector<std::string> long_names(bool all) const {
     std::vector<std::string> out;
@@ -105,6 +111,7 @@ void Arguments::optional_text(const std::string& name, std::optional<std::string
   impl_->add(name, true, [&target](const std::string& value) { target = value; });
   impl_->entries.back().option->expected(0, 1);
 }
+void Arguments::texts(const std::string& name, std::vector<std::string>& target) { impl_->add_list(name, target); }
 void Arguments::whole(const std::string& name, std::optional<int64_t>& target, int64_t min, int64_t max) {
   impl_->add(name, true, [=, &target](const std::string& value) { target = parse_whole(name, value, min, max); });
 }
@@ -165,7 +172,7 @@ bool Arguments::parse(std::span<const std::string> args) {
     fail(ErrorCode::invalid_argument, "{}: no such option{}{}", printable(name, 60), did_you_mean(name, known), see);
   }
   for (const Impl::Entry& entry : impl_->entries)
-    if (entry.option->count() > 0) entry.take(*entry.value);
+    if (entry.take && entry.option->count() > 0) entry.take(*entry.value);
   if (!rest.empty())
     fail(ErrorCode::invalid_argument, "unexpected argument \"{}\"; a text of several words needs quotes{}",
          printable(rest.front(), 60), see);

@@ -30,6 +30,14 @@ TEST(Options, TheHelpListsEveryOption) {
   }
 }
 
+TEST(Options, EmbeddingsAreCollected) {
+  GenerateOptions options;
+  EXPECT_TRUE(
+      options.parse(std::vector<std::string>{"--embedding", "a", "--embedding=b", "--embedding", "-c", "a cat"}));
+  EXPECT_EQ(options.model.embeddings, (std::vector<std::string>{"a", "b", "-c"}));
+  EXPECT_EQ(options.prompt, "a cat");
+}
+
 TEST(Options, ValuesMayLookLikeOptions) {
   GenerateOptions options;
   EXPECT_TRUE(options.parse(std::vector<std::string>{"--prompt", "--steps", "--negative-prompt", "-5", "--steps=7",
@@ -98,6 +106,24 @@ TEST(Metadata, PicturesOfTheWebUi) {
   EXPECT_EQ(m.width, 512);
   EXPECT_EQ(m.height, 768);
   EXPECT_EQ(m.model, "v1-5");
+  EXPECT_EQ(m.prompt_style, "a1111");
+  EXPECT_EQ(from_a1111("a\nSteps: 2, Clip skip: 2, Version: easel 0.1", "x.png").prompt_style, std::nullopt);
+  EXPECT_EQ(from_a1111("a\nSteps: 2, Clip skip: 2", "x.png").clip_skip, 2);
+}
+
+TEST(Metadata, PromptStyles) {
+  PictureMetadata m = example();
+  m.prompt_style = "comfy";
+  m.clip_skip = 2;
+  m.embeddings = {"/a, b/c.safetensors", "~/x"};
+  const io::PngText text = to_png_text(m);
+  const PictureMetadata json = from_png_text(text, "x.png");
+  EXPECT_EQ(json.prompt_style, "comfy");
+  EXPECT_EQ(json.clip_skip, 2);
+  EXPECT_EQ(json.embeddings, m.embeddings);
+  const PictureMetadata a1111 = from_png_text({text[0]}, "x.png");
+  EXPECT_EQ(a1111.prompt_style, "comfy");
+  EXPECT_EQ(a1111.clip_skip, 2);
 }
 
 TEST(Metadata, WhatIsWrongIsNamed) {

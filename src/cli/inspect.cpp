@@ -22,7 +22,8 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kHelp =
     R"(Usage: easel inspect [MODEL | FILE.safetensors | PICTURE.png] [options]
 Tells what a model is made of and what a picture of a size would take, without running it (its
-configurations are enough); or the tensors of a weight file; or how a picture was made.
+configurations are enough); or the tensors of a weight file; or how a picture was made; or how a
+prompt is read.
 
   --model DIR|FILE|NAME         a model, also where the argument would be taken for a weight file
   --model-dir DIR               where names are looked up first
@@ -35,6 +36,8 @@ configurations are enough); or the tensors of a weight file; or how a picture wa
   --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    for one part
   --device cpu  --threads N
   --memory-limit BYTES, --offload, --vae-tiling on|off|auto    as in generate
+  --prompt TEXT                 how it is read: conditionings, schedule, chunks, tokens, weights
+  --prompt-style, --negative-prompt, --steps, --seed, --clip-skip, --embedding     as for generate
   --kernels                     for every layer, the kernel chosen and why others were not;
                                 with --json every distinct call and the rows it could take
   --json                        one JSON object on standard output
@@ -100,8 +103,10 @@ bool has_extension(const std::string& path, const char* extension) {
 int inspect(std::span<const std::string> args) {
   ModelOptions model;
   std::optional<std::string> target;
-  std::optional<int64_t> width, height, images, batch;
+  std::optional<int64_t> width, height, images, batch, steps, clip_skip;
   std::optional<double> guidance_scale;
+  std::optional<std::string> prompt, negative_prompt, prompt_style;
+  std::optional<uint64_t> seed;
   bool kernels = false, json = false;
   Arguments arguments("inspect", kHelp);
   arguments.positional("MODEL", target);
@@ -111,12 +116,25 @@ int inspect(std::span<const std::string> args) {
   arguments.whole("--num-images-per-prompt", images, 1, 10000);
   arguments.whole("--batch-size", batch, 1, 10000);
   arguments.number("--guidance-scale", guidance_scale, -HUGE_VAL);
+  arguments.text("--prompt", prompt);
+  arguments.text("--negative-prompt", negative_prompt);
+  arguments.text("--prompt-style", prompt_style);
+  arguments.whole("--steps", steps, 1, 10000);
+  arguments.seed("--seed", seed);
+  arguments.whole("--clip-skip", clip_skip, 1, 1000);
   arguments.flag("--kernels", kernels);
   arguments.flag("--json", json);
   if (!arguments.parse(args)) return 0;
 
-  if (target && has_extension(*target, ".safetensors")) return inspect_weights(*target, json);
-  if (target && has_extension(*target, ".png")) return inspect_picture(*target, json);
+  if (prompt) check_utf8("--prompt", *prompt);
+  if (negative_prompt) check_utf8("--negative-prompt", *negative_prompt);
+  for (const auto& [option, given] : {std::pair("--prompt-style", prompt_style.has_value()),
+                                      {"--negative-prompt", negative_prompt.has_value()},
+                                      {"--steps", steps.has_value()},
+                                      {"--seed", seed.has_value()}})
+    if (given && !prompt) fail(ErrorCode::invalid_argument, "{}: expected together with --prompt", option);
+  if (!prompt && target && has_extension(*target, ".safetensors")) return inspect_weights(*target, json);
+  if (!prompt && target && has_extension(*target, ".png")) return inspect_picture(*target, json);
   if (target && model.model)
     fail(ErrorCode::invalid_argument, "--model: expected one model, found \"{}\" too", printable(*target, 200));
   if (target) model.model = target;
@@ -132,8 +150,16 @@ int inspect(std::span<const std::string> args) {
   request.num_images_per_prompt = static_cast<int>(images.value_or(1));
   request.batch_size = static_cast<int>(batch.value_or(0));
   request.guidance_scale = guidance_scale.value_or(request.guidance_scale);
+  request.prompt = prompt.value_or("");
+  request.negative_prompt = negative_prompt.value_or("");
+  request.prompt_style = prompt_style.value_or("");
+  request.steps = static_cast<int>(steps.value_or(request.steps));
+  request.seed = seed.value_or(0);
+  request.clip_skip = static_cast<int>(clip_skip.value_or(1));
   pipeline.validate(request);
-  std::string text = json ? pipeline.describe_json(request, kernels) : pipeline.describe(request, kernels);
+  std::string text = prompt ? pipeline.describe_prompt(request, json)
+                     : json ? pipeline.describe_json(request, kernels)
+                            : pipeline.describe(request, kernels);
   if (!text.ends_with('\n')) text += '\n';
   std::fputs(text.c_str(), stdout);
   return 0;

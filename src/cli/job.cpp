@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "io/safetensors.h"
+#include "text/prompt.h"
 #include "text/unicode.h"
 
 namespace easel::cli {
@@ -37,6 +38,7 @@ PictureMetadata read_picture(const std::string& path) {
   };
   check("steps", metadata.steps, 1, 10000);
   check("num_images_per_prompt", metadata.num_images_per_prompt, 1, 10000);
+  check("clip_skip", metadata.clip_skip, 1, 1000);
   check("index", metadata.index, 0, metadata.num_images_per_prompt.value_or(1) - 1);
   return metadata;
 }
@@ -97,12 +99,16 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
     model.text_encoder_dtype = either(model.text_encoder_dtype, picture.text_encoder_dtype);
   }
   if (model_of_picture && picture.tokenizer && !model.tokenizer) model.tokenizer = expand_home(*picture.tokenizer);
+  if (model.embeddings.empty() && picture.embeddings)
+    for (const std::string& path : *picture.embeddings) model.embeddings.push_back(expand_home(path));
   job.load = model.load_options();
   // The prompts of a call are all encoded before the first picture.
   job.load.keep_text_encoder = false;
 
   TextToImageRequest base;
   base.negative_prompt = either(options.negative_prompt, picture.negative_prompt).value_or("");
+  base.prompt_style = either(options.prompt_style, picture.prompt_style).value_or("");
+  base.clip_skip = static_cast<int>(either(options.clip_skip, picture.clip_skip).value_or(1));
   base.steps = static_cast<int>(either(options.steps, picture.steps).value_or(base.steps));
   base.guidance_scale = either(options.guidance_scale, picture.guidance_scale).value_or(base.guidance_scale);
   base.sampler = either(options.sampler, picture.sampler).value_or("");
@@ -151,6 +157,12 @@ PictureMetadata describe_picture(const Job& job, const TextToImageRequest& reque
   PictureMetadata m;
   m.prompt = request.prompt;
   m.negative_prompt = request.negative_prompt;
+  if (text::parse_prompt_style(request.prompt_style) != text::PromptStyle::plain) {
+    m.prompt_style = request.prompt_style;
+    if (!job.load.embeddings.empty()) m.embeddings.emplace();
+    for (const std::string& path : job.load.embeddings) m.embeddings->push_back(text::utf8_lossy(portable_path(path)));
+  }
+  if (request.clip_skip != 1) m.clip_skip = request.clip_skip;
   m.steps = request.steps;
   m.width = picture.width;
   m.height = picture.height;

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "base/fail.h"
+#include "text/prompt.h"
 #include "text/unicode.h"
 
 namespace easel::cli {
@@ -14,9 +15,12 @@ const char* const kGenerateHelp =
     R"(Usage: easel generate [PROMPT] [options]
 Makes pictures from a prompt and prints their paths.
 
-  PROMPT, --prompt TEXT         what to draw; plain UTF-8, taken literally
+  PROMPT, --prompt TEXT         what to draw; plain UTF-8, taken literally unless a style is given
   --negative-prompt TEXT        what to keep out of the picture
   --prompt-file FILE            one prompt per line instead; blank lines and # comments are skipped
+  --prompt-style STYLE          comfy or a1111: weights (a:1.2), {a|b} and more, see docs/PROMPTS.md
+  --clip-skip N                 the text encoder's layer that counts, from its end (1)
+  --embedding FILE|DIR          textual inversions for these styles; may be given several times
   --from-image PNG              make that picture again, from what its file says; options override
 
   --model DIR|FILE|NAME         diffusers folder, .safetensors file or name; default: the demo model
@@ -61,6 +65,7 @@ void ModelOptions::add_to(Arguments& arguments) {
   arguments.bytes("--memory-limit", memory_limit);
   arguments.flag("--offload", offload);
   arguments.text("--vae-tiling", vae_tiling);
+  arguments.texts("--embedding", embeddings);
 }
 
 LoadOptions ModelOptions::load_options() const {
@@ -90,6 +95,7 @@ LoadOptions ModelOptions::load_options() const {
   if (tiling != "auto" && tiling != "on" && tiling != "off")
     fail(ErrorCode::invalid_argument, "--vae-tiling: expected on, off or auto, found \"{}\"", printable(tiling, 40));
   if (tiling != "auto") out.vae_tiling = tiling == "on" ? VaeTiling::on : VaeTiling::off;
+  out.embeddings = embeddings;
   return out;
 }
 
@@ -100,6 +106,8 @@ void add_all(Arguments& a, GenerateOptions& o) {
   a.text("--prompt", o.prompt);
   a.text("--negative-prompt", o.negative_prompt);
   a.text("--prompt-file", o.prompt_file);
+  a.text("--prompt-style", o.prompt_style);
+  a.whole("--clip-skip", o.clip_skip, 1, 1000);
   a.text("--from-image", o.from_image);
   o.model.add_to(a);
   a.whole("--steps", o.steps, 1, 10000);
@@ -120,7 +128,7 @@ void add_all(Arguments& a, GenerateOptions& o) {
   a.flag("--json", o.json);
   a.flag("--quiet", o.quiet);
   for (const char* name : {"--init-image", "--mask", "--strength", "--control-net", "--control-image",
-                           "--control-scale", "--lora", "--preset", "--frames", "--prompt-style"})
+                           "--control-scale", "--lora", "--preset", "--frames"})
     a.not_yet(name);
 }
 
@@ -146,6 +154,7 @@ bool GenerateOptions::parse(std::span<const std::string> args) {
     fail(ErrorCode::invalid_argument,
          "expected a prompt, --prompt-file or --from-image, found none of them "
          "(see easel generate --help)");
+  if (prompt_style) text::parse_prompt_style(*prompt_style);
   if (prompt) check_utf8(prompt_word ? "PROMPT" : "--prompt", *prompt);
   if (negative_prompt) check_utf8("--negative-prompt", *negative_prompt);
   return true;

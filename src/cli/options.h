@@ -20,6 +20,7 @@ struct ModelOptions {
   std::optional<int64_t> threads, memory_limit;
   std::optional<std::string> vae_tiling;
   bool offload = false;
+  std::vector<std::string> embeddings;  ///< --embedding, each time it is given
 
   void add_to(Arguments& arguments);
   /// Throws invalid_argument or unsupported, naming the option.
@@ -29,7 +30,8 @@ struct ModelOptions {
 struct GenerateOptions {
   ModelOptions model;
   std::optional<std::string> prompt_word;  ///< the positional PROMPT
-  std::optional<std::string> prompt, negative_prompt, prompt_file;
+  std::optional<std::string> prompt, negative_prompt, prompt_file, prompt_style;
+  std::optional<int64_t> clip_skip;
   std::optional<int64_t> steps, width, height, num_images_per_prompt, batch_size;
   std::optional<std::string> sampler, scheduler;
   std::optional<double> guidance_scale, eta;

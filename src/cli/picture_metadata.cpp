@@ -19,6 +19,9 @@ void each_field(Metadata& m, Visit&& visit) {
   visit("model_path", m.model_path);
   visit("prompt", m.prompt);
   visit("negative_prompt", m.negative_prompt);
+  visit("prompt_style", m.prompt_style);
+  visit("clip_skip", m.clip_skip);
+  visit("embeddings", m.embeddings);
   visit("steps", m.steps);
   visit("sampler", m.sampler);
   visit("scheduler", m.scheduler);
@@ -43,6 +46,9 @@ struct Reader {
     if (!object.has(key)) return;
     out = object.string(key);
     check_utf8(object.where() + ", " + key, *out);
+  }
+  void operator()(const char* key, std::optional<std::vector<std::string>>& out) const {
+    if (object.has(key)) out = object.strings(key);
   }
   void operator()(const char* key, std::optional<int64_t>& out) const {
     if (object.has(key)) out = object.integer(key, 0, INT32_MAX);

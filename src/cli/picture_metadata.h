@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "io/png.h"
 
@@ -12,6 +13,9 @@ namespace easel::cli {
 /// Everything a picture depends on. Fields that a foreign picture does not tell are empty.
 struct PictureMetadata {
   std::optional<std::string> prompt, negative_prompt;
+  std::optional<std::string> prompt_style;             ///< where it is not plain
+  std::optional<int64_t> clip_skip;                    ///< where it is not 1
+  std::optional<std::vector<std::string>> embeddings;  ///< paths given with --embedding
   std::optional<int64_t> steps, width, height, num_images_per_prompt;
   std::optional<int64_t> index;                   ///< of this picture among those of its prompt
   std::optional<std::string> sampler, scheduler;  ///< "": the model's own
@@ -31,7 +35,8 @@ io::PngText to_png_text(const PictureMetadata& metadata);
 /// From the chunk `easel`, else from `parameters`. Throws io, naming `where`, if there is neither or a field is wrong.
 PictureMetadata from_png_text(const io::PngText& text, const std::string& where);
 
-/// The form of the A1111 web UI: prompt, "Negative prompt: …", "Steps: 20, Sampler: Euler a, …".
+/// The form of the A1111 web UI: prompt, "Negative prompt: …", "Steps: 20, Sampler: Euler a, …". A text that easel did
+/// not write is in the style a1111.
 std::string to_a1111(const PictureMetadata& metadata);
 PictureMetadata from_a1111(const std::string& text, const std::string& where);
 

@@ -30,13 +30,19 @@ Var encoder_layer(const Scope& s, Var x, const ClipTextConfig& config) {
 
 }  // namespace
 
-graph::Graph clip_text_model(const ClipTextConfig& config, int64_t tokens) {
+graph::Graph clip_text_model(const ClipTextConfig& config, int64_t tokens, bool given_vectors) {
   graph::Graph graph("text_encoder");
   const Scope model(graph);
   const Var ids(graph, graph.input("input_ids", {DType::i32, {Dim::symbol("batch"), tokens}}, graph::Rate::request));
 
   const Scope embeddings = model / "embeddings";
   Var x = embedding(embeddings / "token_embedding", ids, config.vocab_size, config.hidden_size);  // [B, S, width]
+  if (given_vectors) {
+    const auto input = [&](const char* name, int64_t width) {
+      return Var(graph, graph.input(name, {DType::f32, {Dim::symbol("batch"), tokens, width}}, graph::Rate::request));
+    };
+    x = x * input("from_table", 1) + input("vectors", config.hidden_size);
+  }
   const Var positions =
       (embeddings / "position_embedding").weight("weight", {config.max_position_embeddings, config.hidden_size});
   x = x + slice(positions, 0, 0, tokens);

@@ -20,7 +20,10 @@ struct ClipTextConfig {
 
 /// input_ids: [B, tokens] i32 (symbol "batch"), tokens ≤ max_position_embeddings → last_hidden_state:
 /// [B, tokens, hidden_size] f32, after the final layer norm. Weight names as transformers saves them, without the old
-/// "text_model." prefix. Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision".
-graph::Graph clip_text_model(const ClipTextConfig& config, int64_t tokens);
+/// "text_model." prefix. With given_vectors there are two inputs more, for textual inversions: the embedding of a token
+/// is from_table · table[id] + vectors, from_table: [B, tokens, 1] f32 of 0 or 1, vectors: [B, tokens, hidden_size]
+/// f32; with 1 and 0 the result has the same bits as without them. Radford et al. 2021, "Learning Transferable Visual
+/// Models From Natural Language Supervision".
+graph::Graph clip_text_model(const ClipTextConfig& config, int64_t tokens, bool given_vectors = false);
 
 }  // namespace easel::models

@@ -68,7 +68,7 @@ nlohmann::json calls_of(const Part& part, nlohmann::json& lists) {
 // A template because only the pipeline's own members may name its inside.
 template <typename Pipeline, typename Job>
 static std::vector<Part> parts_of(Pipeline& p, const Job& job, const pipelines::Residency& plan) {
-  const auto text = p.text_encoder->plan({{"batch", 2}}), unet = p.unet->plan(p.unet_sizes(job, plan)),
+  const auto text = p.text_encoder->component().plan({{"batch", 2}}), unet = p.unet->plan(p.unet_sizes(job, plan)),
              vae = p.vae_decoder->plan(p.vae_sizes(job, plan), plan.bands);
   return {{"text_encoder", "CLIPTextModel", text, p.text_encoder->precision(), p.files.text_encoder_weights.get()},
           {"unet", "UNet2DConditionModel", unet, p.unet->precision(), p.files.unet_weights.get()},

@@ -24,10 +24,11 @@ std::string gigabytes(int64_t bytes) { return fmt::format("{:.3g} GB", static_ca
 }  // namespace
 
 void TextToImagePipeline::Impl::measure(const Job& job, Residency& residency, std::optional<DType> dtype) {
-  const exec::ProgramSummary text = text_encoder->plan({{"batch", 2}}, {}, dtype)->summary();
+  const exec::ProgramSummary text = text_encoder->component().plan({{"batch", 2}}, {}, dtype)->summary();
   const exec::ProgramSummary denoiser = unet->plan(unet_sizes(job, residency), {}, dtype)->summary();
   const exec::ProgramSummary decoder = vae_decoder->plan(vae_sizes(job, residency), residency.bands, dtype)->summary();
-  const int branches = residency.split_guidance ? 2 : 1;  // each with slots of its own
+  // Each branch has slots of its own.
+  const int64_t branches = residency.split_guidance ? 1 + static_cast<int64_t>(job.prompt.branches.size()) : 1;
   const int64_t denoiser_run = running(denoiser) + (branches - 1) * denoiser.slot_bytes;
   const auto alone = [](const exec::ProgramSummary& plan, int64_t run) {
     return kProcessBytes + plan.weight_bytes + std::max(plan.pack_bytes, run);
@@ -146,7 +147,7 @@ std::string TextToImagePipeline::Impl::what_fits(const Job& job, int64_t budget)
 
 void TextToImagePipeline::Impl::enter(Component& next) {
   if (!residency.one_at_a_time) return;
-  for (Component* other : {text_encoder.get(), unet.get(), vae_decoder.get()})
+  for (Component* other : {&text_encoder->component(), unet.get(), vae_decoder.get()})
     if (other != &next && other->packed()) {
       other->drop();
       arena->release();

@@ -7,7 +7,6 @@
 #include "base/fail.h"
 #include "exec/profile.h"
 #include "models/autoencoder_kl.h"
-#include "models/clip_text.h"
 #include "models/unet_2d_condition.h"
 #include "pipelines/text_to_image_impl.h"
 #include "sampling/random.h"
@@ -26,7 +25,6 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 constexpr int kMaxSteps = 10000;
 constexpr int kMaxPictures = 4096;
 constexpr int64_t kMaxSide = int64_t{1} << 24;  // pixels; far above what any memory holds
-constexpr size_t kMaxCachedPrompts = 4096;
 
 DType chosen_dtype(Precision& precision, device::Isa isa) {
   if (precision == Precision::automatic)
@@ -68,16 +66,13 @@ std::string to_string(Precision precision) {
 TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load_options)
     : options(load_options),
       files(pipelines::read_model(path, !load_options.plan_only)),
-      context(std::make_shared<device::Context>(load_options.threads)),
-      tokenizer([&] {
-        const std::string& folder = load_options.tokenizer.empty() ? files.tokenizer_folder : load_options.tokenizer;
-        if (folder.empty())
-          fail(ErrorCode::io,
-               "{}: a single-file checkpoint holds no tokenizer; expected --tokenizer with a folder of vocab.json and "
-               "merges.txt",
-               printable(path));
-        return text::ClipTokenizer::load(folder);
-      }()) {
+      context(std::make_shared<device::Context>(load_options.threads)) {
+  const std::string& tokenizer = load_options.tokenizer.empty() ? files.tokenizer_folder : load_options.tokenizer;
+  if (tokenizer.empty())
+    fail(ErrorCode::io,
+         "{}: a single-file checkpoint holds no tokenizer; expected --tokenizer with a folder of vocab.json and "
+         "merges.txt",
+         printable(path));
   context->cancel = options.cancel;
   if (files.unet.cross_attention_dim != files.text_encoder.hidden_size)
     fail(ErrorCode::shape_mismatch,
@@ -91,9 +86,9 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
     fail(ErrorCode::unsupported, "{}: text-to-image with class or added embeddings is not available yet",
          printable(path));
 
-  text_encoder = std::make_unique<Component>(models::clip_text_model(files.text_encoder, prompt_tokens()),
-                                             files.text_encoder_weights, context,
-                                             chosen_dtype(options.text_encoder, context->isa), arena);
+  text_encoder = std::make_unique<pipelines::PromptEncoder>(files, text::ClipTokenizer::load(tokenizer), options,
+                                                            context, chosen_dtype(options.text_encoder, context->isa),
+                                                            arena, [this](Component& next) { enter(next); });
   unet = std::make_unique<Component>(models::unet_2d_condition(files.unet), files.unet_weights, context,
                                      chosen_dtype(options.unet, context->isa), arena);
   vae_decoder = std::make_unique<Component>(models::autoencoder_kl_decoder(files.vae), files.vae_weights, context,
@@ -119,7 +114,9 @@ void TextToImagePipeline::Impl::require_weights() const {
 // ---- requests ------------------------------------------------------------------------------------------------------
 
 TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToImageRequest& request) const {
-  Job job{request, 0, 0, request.guidance_scale > 1, request.batch_size};
+  Job job;
+  job.request = request;
+  job.batch_size = request.batch_size;
   TextToImageRequest& r = job.request;
   if (r.width == 0) r.width = info.default_width;
   if (r.height == 0) r.height = info.default_height;
@@ -141,8 +138,11 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   if (!std::isfinite(r.guidance_scale))
     fail(ErrorCode::invalid_argument, "--guidance-scale: expected a finite number, found {}", r.guidance_scale);
   if (!(r.eta >= 0 && r.eta <= 1)) fail(ErrorCode::invalid_argument, "--eta: expected 0 to 1, found {}", r.eta);
-  tokenizer.encode(r.prompt);  // invalid UTF-8 throws
-  tokenizer.encode(r.negative_prompt);
+  job.prompt = text_encoder->plan(r, false);
+  job.negative = text_encoder->plan(r, true);
+  // Mixing several conditionings takes the negative one as its origin.
+  job.guided = r.guidance_scale > 1 || job.prompt.mixed();
+  job.tokens = text_encoder->tokens() * pipelines::common_chunks(job.prompt, job.guided ? &job.negative : nullptr);
   job.latent_height = r.height / factor;
   job.latent_width = r.width / factor;
   if (job.batch_size == 0 || job.batch_size > r.num_images_per_prompt) job.batch_size = r.num_images_per_prompt;
@@ -163,10 +163,11 @@ std::unique_ptr<sampling::Sampler> TextToImagePipeline::Impl::sampler_for(const 
 }
 
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan, int pictures) const {
-  return {{"batch", job.guided && !plan.split_guidance ? 2 * pictures : pictures},
+  const int64_t branches = static_cast<int64_t>(job.prompt.branches.size()) + (job.guided ? 1 : 0);
+  return {{"batch", plan.split_guidance ? pictures : pictures * branches},
           {"height", job.latent_height},
           {"width", job.latent_width},
-          {"tokens", prompt_tokens()}};
+          {"tokens", job.tokens}};
 }
 
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan) const {
@@ -181,49 +182,11 @@ Bindings TextToImagePipeline::Impl::vae_sizes(const Job& job, const Residency& p
   return vae_sizes(job, plan.bands.band_bytes > 0 ? 1 : plan.batch_size);
 }
 
-int64_t TextToImagePipeline::Impl::prompt_tokens() const {
-  return std::min<int64_t>(tokenizer.max_length(), files.text_encoder.max_position_embeddings);
-}
-
-// ---- text ----------------------------------------------------------------------------------------------------------
-
-void TextToImagePipeline::Impl::encode(const std::vector<std::string>& prompts) {
-  std::vector<std::string> missing;
-  if (embeddings.size() > kMaxCachedPrompts) embeddings.clear();
-  for (const std::string& prompt : prompts)
-    if (!embeddings.contains(prompt) && std::find(missing.begin(), missing.end(), prompt) == missing.end())
-      missing.push_back(prompt);
-  const int64_t length = prompt_tokens(), width = files.text_encoder.hidden_size;
-  const int64_t batch = std::min<int64_t>(2, static_cast<int64_t>(missing.size()));
-  if (!missing.empty()) enter(*text_encoder);
-  for (size_t done = 0; done < missing.size(); done += static_cast<size_t>(batch)) {
-    const std::shared_ptr<exec::Session> session = text_encoder->session({{"batch", batch}});
-    const Tensor ids = session->tensor("input_ids");
-    for (int64_t row = 0; row < batch; ++row) {
-      const std::string& prompt = missing[std::min(done + static_cast<size_t>(row), missing.size() - 1)];
-      const auto encoded = tokenizer.encode_padded(prompt, static_cast<int>(length));
-      if (encoded.truncated && done + static_cast<size_t>(row) < missing.size() && options.warn)
-        options.warn(fmt::format("the prompt is longer than {} tokens; this part was cut: '{}'", length,
-                                 printable(encoded.cut_text, 400)));
-      for (const int32_t id : encoded.ids)
-        if (id >= files.text_encoder.vocab_size)
-          fail(ErrorCode::shape_mismatch,
-               "{}: token {} of the tokenizer is outside the text encoder's vocab_size of {}", printable(info.path), id,
-               files.text_encoder.vocab_size);
-      std::copy(encoded.ids.begin(), encoded.ids.end(), ids.data<int32_t>() + row * length);
-    }
-    session->run();
-    const Tensor states = session->tensor("last_hidden_state");
-    for (int64_t row = 0; row < batch && done + static_cast<size_t>(row) < missing.size(); ++row)
-      embeddings[missing[done + static_cast<size_t>(row)]] =
-          states.rows(row, row + 1).reshape({1, length, width}).clone();
-  }
-  if (!options.keep_text_encoder) text_encoder->drop();
-}
-
-Tensor TextToImagePipeline::Impl::embedding(const std::string& prompt) {
-  if (!embeddings.contains(prompt)) encode({prompt});
-  return embeddings.at(prompt);
+std::vector<pipelines::PromptText> TextToImagePipeline::Impl::texts_of(const Job& job) {
+  std::vector<pipelines::PromptText> texts;
+  if (job.guided) texts = job.negative.texts();
+  for (pipelines::PromptText& text : job.prompt.texts()) texts.push_back(std::move(text));
+  return texts;
 }
 
 // ---- denoising -----------------------------------------------------------------------------------------------------
@@ -238,17 +201,23 @@ Tensor TextToImagePipeline::Impl::initial_latents(const Job& job, sampling::Nois
 
 struct TextToImagePipeline::Impl::Denoiser {
   Denoiser(Impl& pipeline, const Job& job, int count)
-      : guided(job.guided),
+      : conditioning(*pipeline.text_encoder, job.prompt, job.guided ? &job.negative : nullptr),
+        guided(job.guided),
         split(job.guided && pipeline.residency.split_guidance),
         pictures(count),
         scale(static_cast<float>(job.request.guidance_scale)) {
     const Bindings sizes = pipeline.unet_sizes(job, pipeline.residency, pictures);
-    for (int branch = 0; branch < (split ? 2 : 1); ++branch)
+    for (int branch = 0; branch < (split ? conditioning.branches() : 1); ++branch)
       sessions.push_back(pipeline.unet->session(sizes, {}, branch));
-    // Order of the halves as in diffusers: negative prompt first.
-    if (guided) fill(0, pipeline.embedding(job.request.negative_prompt));
-    fill(guided ? 1 : 0, pipeline.embedding(job.request.prompt));
-    for (const auto& session : sessions) session->run(graph::Rate::request);
+  }
+
+  /// Before the predictions of a step from 0: what the prompts say there.
+  void at_step(int step) {
+    const std::vector<int> changed =
+        conditioning.fill(step, [this](int branch) { return rows("encoder_hidden_states", branch); });
+    if (changed.empty()) return;
+    if (!split) return sessions[0]->run(graph::Rate::request);
+    for (const int branch : changed) sessions[static_cast<size_t>(branch)]->run(graph::Rate::request);
   }
 
   // sample: [n, C, h, w], already scaled; out: the guided prediction of the same shape.
@@ -262,6 +231,7 @@ struct TextToImagePipeline::Impl::Denoiser {
       session->run(graph::Rate::schedule);
       session->run(graph::Rate::step);
     }
+    conditioning.mix([this](int branch) { return rows("noise_pred", branch); });
     const float* prediction = rows("noise_pred", 0).data<float>();
     if (!guided) {
       std::copy_n(prediction, out.size(), out.begin());
@@ -276,12 +246,8 @@ struct TextToImagePipeline::Impl::Denoiser {
     if (split) return sessions[static_cast<size_t>(branch)]->tensor(name);
     return sessions[0]->tensor(name).rows(branch * pictures, (branch + 1) * pictures);
   }
-  void fill(int branch, const Tensor& states) const {
-    const Tensor context = rows("encoder_hidden_states", branch);
-    for (int i = 0; i < pictures; ++i)
-      std::memcpy(context.rows(i, i + 1).raw(), states.raw(), static_cast<size_t>(states.bytes()));
-  }
 
+  pipelines::Conditioning conditioning;
   std::vector<std::shared_ptr<exec::Session>> sessions;  // one, or one per branch
   bool guided, split;
   int pictures;
@@ -303,14 +269,15 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   job.batch_size = residency.batch_size;
 
   auto stage = Clock::now();
-  std::vector<std::string> prompts;
-  if (job.guided) prompts.push_back(request.negative_prompt);
-  prompts.push_back(request.prompt);
-  encode(prompts);
+  text_encoder->encode(texts_of(job));
   seconds.text_encode = seconds_since(stage) - (compiled() - compiled_before);
   if (trace) {
-    trace("prompt_embeds", embedding(request.prompt));
-    if (job.guided) trace("negative_prompt_embeds", embedding(request.negative_prompt));
+    const auto trace_texts = [&](const char* name, const std::vector<pipelines::PromptText>& texts) {
+      for (size_t i = 0; i < texts.size(); ++i)
+        trace(i == 0 ? name : fmt::format("{}.{}", name, i), text_encoder->embedding(texts[i]));
+    };
+    trace_texts("prompt_embeds", job.prompt.texts());
+    if (job.guided) trace_texts("negative_prompt_embeds", job.negative.texts());
   }
 
   GeneratorNoise noise(request.seed);
@@ -326,7 +293,9 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   std::map<int, std::unique_ptr<Denoiser>> denoisers;  // by batch size: the last batch may be smaller
   for (int batch = 0; batch < batches; ++batch) {
     auto& denoiser = denoisers[count_in(batch)];
-    if (!denoiser) denoiser = std::make_unique<Denoiser>(*this, job, count_in(batch));
+    if (denoiser) continue;
+    denoiser = std::make_unique<Denoiser>(*this, job, count_in(batch));
+    denoiser->at_step(0);  // what runs once per request is no part of the first step's time
   }
 
   const Tensor scaled = Tensor::empty(DType::f32, latents.shape()),
@@ -339,6 +308,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
     for (int batch = 0; batch < batches; ++batch) {
       stage = Clock::now();
       const int begin = batch * job.batch_size, end = begin + count_in(batch);
+      denoisers.at(end - begin)->at_step(static_cast<int>(i));
       denoisers.at(end - begin)
           ->predict(scaled.rows(begin, end).span<float>(), timesteps[i], prediction.rows(begin, end).span<float>());
       state.seconds = seconds_since(stage);
@@ -446,12 +416,10 @@ Timings TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest
   if (requests.empty()) return {};
   impl_->residency = impl_->plan_residency(impl_->resolve(requests.front()), true);
   const double compiled_before = impl_->text_encoder->compile_seconds();
-  std::vector<std::string> prompts;
-  for (const TextToImageRequest& request : requests) {
-    if (request.guidance_scale > 1) prompts.push_back(request.negative_prompt);
-    prompts.push_back(request.prompt);
-  }
-  impl_->encode(prompts);
+  std::vector<pipelines::PromptText> texts;
+  for (const TextToImageRequest& request : requests)
+    for (pipelines::PromptText& text : Impl::texts_of(impl_->resolve(request))) texts.push_back(std::move(text));
+  impl_->text_encoder->encode(texts);
   Timings seconds;
   seconds.compile = impl_->text_encoder->compile_seconds() - compiled_before;
   seconds.text_encode = seconds_since(start) - seconds.compile;
@@ -460,10 +428,12 @@ Timings TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest
 
 void TextToImagePipeline::set_launch_sink(const LaunchSink& sink) {
   const std::lock_guard lock(impl_->mutex);
-  for (const auto& [component, name] :
-       {std::pair(impl_->text_encoder.get(), "text_encoder"), std::pair(impl_->unet.get(), "unet"),
-        std::pair(impl_->vae_decoder.get(), "vae")})
-    component->set_observer(sink ? exec::report_to(sink, name) : exec::Session::Observer());
+  const auto observer = [&](const char* name) {
+    return sink ? exec::report_to(sink, name) : exec::Session::Observer();
+  };
+  impl_->text_encoder->set_observer(observer("text_encoder"));
+  impl_->unet->set_observer(observer("unet"));
+  impl_->vae_decoder->set_observer(observer("vae"));
 }
 
 const TextToImagePipeline::Info& TextToImagePipeline::info() const { return impl_->info; }

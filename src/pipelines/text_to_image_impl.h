@@ -8,10 +8,11 @@
 #include <easel/pipeline.h>
 
 #include "pipelines/component.h"
+#include "pipelines/conditioning.h"
 #include "pipelines/model_files.h"
+#include "pipelines/prompt_encoder.h"
 #include "pipelines/residency.h"
 #include "sampling/sampler.h"
-#include "text/clip_tokenizer.h"
 
 namespace easel {
 
@@ -27,6 +28,8 @@ struct TextToImagePipeline::Impl {
     int64_t latent_height = 0, latent_width = 0;
     bool guided = false;
     int batch_size = 1;
+    pipelines::PromptPlan prompt, negative;
+    int64_t tokens = 0;  ///< of the conditioning, all chunks
   };
   /// Throws invalid_argument naming the option.
   Job resolve(const TextToImageRequest& request) const;
@@ -48,11 +51,8 @@ struct TextToImagePipeline::Impl {
   std::unique_ptr<sampling::Sampler> sampler_for(const TextToImageRequest& request) const;
 
   TextToImageResult generate(Job job, const std::function<void(const StepProgress&)>& progress, const TraceSink& trace);
-  /// Length of an encoded prompt, with start, end and padding.
-  int64_t prompt_tokens() const;
-  void encode(const std::vector<std::string>& prompts);
-  /// [1, S, D], from the cache.
-  Tensor embedding(const std::string& prompt);
+  /// The texts whose embeddings the job needs, those of the negative prompt first.
+  static std::vector<pipelines::PromptText> texts_of(const Job& job);
   Tensor initial_latents(const Job& job, sampling::NoiseSource& noise) const;
 
   /// One batch of pictures through the UNet for all steps, with guidance.
@@ -69,10 +69,9 @@ struct TextToImagePipeline::Impl {
   LoadOptions options;
   pipelines::ModelFiles files;
   device::ContextPtr context;
-  text::ClipTokenizer tokenizer;
   std::shared_ptr<exec::Arena> arena = std::make_shared<exec::Arena>();
-  std::unique_ptr<pipelines::Component> text_encoder, unet, vae_decoder;
-  std::map<std::string, Tensor> embeddings;
+  std::unique_ptr<pipelines::PromptEncoder> text_encoder;
+  std::unique_ptr<pipelines::Component> unet, vae_decoder;
   pipelines::Residency residency;  ///< of the request that runs
   Info info;
   std::mutex mutex;

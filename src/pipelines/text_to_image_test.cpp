@@ -177,6 +177,26 @@ TEST(TextToImage, ReportsTimesOfEveryStepAndBatch) {
   EXPECT_EQ(result.pictures[2].rgb.size(), 3u * 56 * 40);
 }
 
+TEST(TextToImage, EarlierPromptsChangeNoBit) {
+  TextToImageRequest styled = request();
+  styled.prompt = "a [red|(blue:1.3)] balloon AND the sea:0.5";
+  styled.prompt_style = "a1111";
+  styled.clip_skip = 2;
+  auto fresh = TextToImagePipeline::load(kModel, options());
+  const Tensor expected = fresh.generate(styled).latents;
+  auto used = TextToImagePipeline::load(kModel, options());
+  TextToImageRequest other = request();
+  other.prompt = "(a red balloon:1.3)";
+  for (const char* style : {"plain", "comfy", "a1111"}) {
+    other.prompt_style = style;
+    used.generate(other);
+  }
+  EXPECT_TRUE(equal(used.generate(styled).latents, expected));
+  EXPECT_TRUE(equal(used.generate(request()).latents, fresh.generate(request()).latents));
+  styled.clip_skip = 1;
+  EXPECT_FALSE(equal(used.generate(styled).latents, expected)) << "clip skip is seen";
+}
+
 TEST(TextToImage, TheLaunchSinkSeesEveryPartAndChangesNoBit) {
   auto pipeline = TextToImagePipeline::load(kModel, options());
   const Tensor expected = pipeline.generate(request()).latents;
@@ -249,6 +269,8 @@ TEST(TextToImage, RefusesBadRequestsBeforeAnyWork) {
   EXPECT_TRUE(refused([](auto& r) { r.guidance_scale = std::numeric_limits<double>::infinity(); }));
   EXPECT_TRUE(refused([](auto& r) { r.sampler = "eular"; }));
   EXPECT_TRUE(refused([](auto& r) { r.prompt = "\xff"; }));
+  EXPECT_TRUE(refused([](auto& r) { r.prompt_style = "other"; }));
+  EXPECT_TRUE(refused([](auto& r) { r.clip_skip = 0; }));
   EXPECT_TRUE(refused([](auto& r) { r.num_images_per_prompt = 0; }));
   EXPECT_TRUE(refused([](auto& r) { r.initial_latents = Tensor::zeros(DType::f32, {1, 4, 8, 8}); }));
 }

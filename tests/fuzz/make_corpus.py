@@ -109,6 +109,21 @@ def make_png():
     put("other", b"GIF89a")
 
 
+def make_prompt():
+    """The first byte: style (modulo 3: plain, comfy, a1111) and seed."""
+    comfy = ["a (red:1.3) house", "((a:1.2) b)", "a) (b", "(a (b)", "(:1.2)(a:inf)(a:1e-3)", r"\(a\) \\(b)", "{a|{b|c} d} // e\nf /* g */ {h",
+             "embedding:bad, (embedding:dir/the x:1.5) embedding:none", "the " * 30, "(the the:2) " * 9]
+    a1111 = ["(a:1.2) [b] ((c))", "a BREAK (b BREAK c:1.1)", "a [b:c:0.5] [d::3] [e:2]", "[a|b|]c", "a :1.2 AND b:-1 AND", "(a [b) c]:1.5)",
+             r"\(a\) \[b\] \x \\", "((a][:b:c [d:3]", "a | b [c:d:2]", "[[a|b]:[c:d:3]:2]", "a bad, the b", "the, " * 20, "{a|b}[{c|d}:2]"]
+    for i, text in enumerate(comfy):
+        save("prompt", f"comfy_{i}", b"\x01" + text.encode())
+    for i, text in enumerate(a1111):
+        save("prompt", f"a1111_{i}", b"\x02" + text.encode())
+    save("prompt", "plain", b"\x00(a:1.2) [b|c]")
+    save("prompt", "bad_utf8", b"\x02a \xff")
+    save("prompt", "deep", b"\x02" + b"[a|" * 300 + b"]" * 300)
+
+
 def make_tokenizer():
     put = lambda name, data: save("tokenizer", name, data)
     files = lambda name, *parts: put(name, "#files\n" + "#next\n".join(parts))
@@ -150,3 +165,4 @@ if __name__ == "__main__":
     make_json()
     make_png()
     make_tokenizer()
+    make_prompt()

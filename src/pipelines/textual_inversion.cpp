@@ -1,0 +1,87 @@
+#include "pipelines/textual_inversion.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "base/fail.h"
+#include "io/safetensors.h"
+
+namespace easel::pipelines {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kMaxVectors = 4096;
+
+const io::TensorInfo& find_vectors(const io::SafetensorsFile& file) {
+  for (const char* name : {"emb_params", "clip_l"})
+    if (const io::TensorInfo* info = file.find(name)) return *info;
+  if (file.tensors().size() != 1)
+    fail(ErrorCode::io, "{}: expected a textual inversion (the tensor emb_params, clip_l or a single one), found {}",
+         printable(file.path(), 400), file.tensors().size());
+  return file.tensors().front();
+}
+
+Tensor read_vectors(const fs::path& path, int64_t width) {
+  const std::string where = printable(path.string(), 400);
+  if (path.extension() != ".safetensors")
+    fail(ErrorCode::unsupported, "{}: '{}' files are not read yet; expected a textual inversion in .safetensors", where,
+         printable(path.extension().string(), 40));
+  const io::SafetensorsFile file = io::SafetensorsFile::open(path.string());
+  const io::TensorInfo& info = find_vectors(file);
+  const int64_t rows = info.shape.rank() == 2 ? info.shape[0] : 1;
+  if (!is_floating(info.dtype) || info.shape.rank() < 1 || info.shape.rank() > 2 || info.shape.back() != width ||
+      rows < 1 || rows > kMaxVectors)
+    fail(ErrorCode::shape_mismatch,
+         "{}: tensor '{}': expected 1 to {} vectors of the text encoder's width {}, found {} {}", where,
+         printable(info.name), kMaxVectors, width, to_string(info.dtype), info.shape.str());
+  const Tensor vectors = file.tensor(info.name).clone().to(DType::f32).reshape({rows, width});
+  for (const float value : vectors.span<float>())
+    if (!std::isfinite(value))
+      fail(ErrorCode::io, "{}: tensor '{}': expected finite numbers, found {}", where, printable(info.name), value);
+  return vectors;
+}
+
+std::vector<fs::path> files_below(const fs::path& folder) {
+  std::vector<fs::path> out;
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+    if (it->path().extension() == ".safetensors") out.push_back(it->path());
+  if (error) fail(ErrorCode::io, "--embedding {}: {}", printable(folder.string(), 400), error.message());
+  std::sort(out.begin(), out.end());  // the system's order is no order
+  return out;
+}
+
+}  // namespace
+
+TextualInversions read_textual_inversions(const std::vector<std::string>& paths, int64_t width) {
+  TextualInversions out;
+  const auto add = [&](const std::string& name, Tensor vectors) {
+    for (const TextualInversion& earlier : out.all)
+      if (earlier.name == name) return;
+    out.all.push_back({name, std::move(vectors)});
+  };
+  for (const std::string& path : paths) {
+    std::error_code error;
+    const fs::file_status status = fs::status(path, error);
+    if (!fs::exists(status))
+      fail(ErrorCode::io, "--embedding: expected a file or folder, found nothing at \"{}\"", printable(path, 400));
+    if (!fs::is_directory(status)) {
+      add(fs::path(path).stem().string(), read_vectors(path, width));
+      continue;
+    }
+    for (const fs::path& file : files_below(path)) {
+      const std::string name = file.lexically_relative(path).replace_extension().generic_string();
+      try {
+        add(name, read_vectors(file, width));
+      } catch (const Error& reason) {
+        out.unusable.emplace(name, reason.what());
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace easel::pipelines
