@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "exec/weight_store.h"
-#include "io/safetensors.h"
+#include "io/weight_files.h"
 #include "models/autoencoder_kl.h"
 #include "models/clip_text.h"
 #include "models/unet_2d_condition.h"
