@@ -191,7 +191,7 @@ TEST(Pickle, BombsAreRefused) {
   for (int i = 1; i < 30; ++i) {
     const std::string below = std::string("h") + static_cast<char>(i);
     laughs +=
-        "}U\x01"
+        "0}U\x01"
         "a" +
         below +
         "sU\x01"
