@@ -99,14 +99,13 @@ std::string_view as_text(std::span<const std::byte> bytes) {
 }  // namespace
 
 bool looks_like_pickle(std::span<const std::byte> bytes) {
-  const std::string_view text = as_text(bytes.first(std::min<size_t>(bytes.size(), 16)));
+  const std::string_view text = as_text(bytes.first(std::min<size_t>(bytes.size(), 9)));
   if (text.size() < 2) return false;
-  // PROTO and its version. As the length of a safetensors header this would be a header of more than 100 MB, unless
-  // it is one of exactly 640 or a few more bytes: then its text follows.
-  if (text[0] == '\x80' && text[1] >= 1 && text[1] <= 5)
-    return text.size() < 9 || text.substr(2, 7) != std::string_view("\0\0\0\0\0\0{", 7);
-  // Protocols 0 and 1 have no such mark: what they begin with here is a container, an import, or a number.
-  return std::string_view("(}]c").find(text[0]) != std::string_view::npos && text.find('\0') == std::string_view::npos;
+  // A safetensors file begins with a length below 2^27 and the brace of its header.
+  if (text.size() == 9 && text.substr(4) == std::string_view("\0\0\0\0{", 5)) return false;
+  if (text[0] == '\x80') return text[1] >= 1 && text[1] <= 5;  // PROTO and its version
+  // Protocols 0 and 1 have no such mark: what they begin with here is a container or an import.
+  return std::string_view("(}]c").find(text[0]) != std::string_view::npos;
 }
 
 TensorListing read_pytorch_zip(std::span<const std::byte> bytes, std::string_view where_view) {

@@ -283,7 +283,7 @@ void expect_part(const io::WeightFiles& files, Part wanted, const std::string& w
   fail(ErrorCode::unsupported, "{}: expected a {}, found: {}{}", where, to_string(wanted), summary, use);
 }
 
-void expect_one_family(const io::WeightFiles& files, const std::string& where) {
+void expect_one_family(const io::WeightFiles& files, bool own_text_encoder, const std::string& where) {
   const Identity identity = identify(files);
   const Match* first = nullptr;
   for (const Match& match : identity.parts) {
@@ -294,7 +294,7 @@ void expect_one_family(const io::WeightFiles& files, const std::string& where) {
     first = &match;
   }
   const Match* text = identity.find(Part::text_encoder);
-  if (!first || !text) return;
+  if (!first || !text || !own_text_encoder) return;
   // Which encoder each family was trained with.
   static const std::pair<const char*, const char*> kEncoders[] = {{"Stable Diffusion 1.x", "OpenCLIP-H"},
                                                                   {"Stable Diffusion 1.x", "OpenCLIP-bigG"},

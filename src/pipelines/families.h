@@ -50,7 +50,8 @@ Identity identify(const io::WeightFiles& files);
 /// begins the message: a path, or an option and a path. A file that holds more than the part is fine.
 void expect_part(const io::WeightFiles& files, Part wanted, const std::string& where);
 
-/// Throws unsupported if the file holds denoisers of two families, or a text encoder that its denoiser cannot use.
-void expect_one_family(const io::WeightFiles& files, const std::string& where);
+/// Throws unsupported if the file holds denoisers of two families or, unless another text encoder replaces it, one that
+/// its denoiser cannot use.
+void expect_one_family(const io::WeightFiles& files, bool own_text_encoder, const std::string& where);
 
 }  // namespace easel::pipelines

@@ -87,6 +87,9 @@ ModelFiles read_diffusers_folder(const std::string& path, const ComponentPaths& 
 /// files without a component that `replaced` does not give either, naming the option that supplies it.
 ModelFiles read_single_file(const std::string& path, const ComponentPaths& replaced = {});
 
+/// Stable Diffusion 1.x's scheduler_config.json, which single files do not hold.
+nlohmann::json single_file_scheduler(const std::string& prediction_type);
+
 /// Either of the two, by what is at `path`. Throws io where nothing is there.
 ModelFiles read_model(const std::string& path, const ComponentPaths& replaced = {}, bool weights_required = true);
 

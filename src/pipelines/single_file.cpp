@@ -25,13 +25,23 @@ void expect_components(const Identity& identity, const ComponentPaths& replaced,
 
 }  // namespace
 
+nlohmann::json single_file_scheduler(const std::string& prediction_type) {
+  nlohmann::json out = {{"_class_name", "PNDMScheduler"},   {"beta_start", 0.00085},       {"beta_end", 0.012},
+                        {"beta_schedule", "scaled_linear"}, {"num_train_timesteps", 1000}, {"skip_prk_steps", true},
+                        {"set_alpha_to_one", false},        {"steps_offset", 1},           {"clip_sample", false}};
+  if (prediction_type == "v_prediction") out["prediction_type"] = prediction_type;
+  return out;
+}
+
 ModelFiles read_single_file(const std::string& path, const ComponentPaths& replaced) {
   const std::string where = printable(path, 400);
   const io::WeightFiles weights = io::WeightFiles::open(path);
   const Identity identity = identify(weights);
-  if (replaced.unet.empty()) expect_part(weights, Part::denoiser, where);
+  if (replaced.unet.empty()) {
+    expect_part(weights, Part::denoiser, where);
+    expect_one_family(weights, replaced.text_encoder.empty(), where);
+  }
   expect_components(identity, replaced, where);
-  if (replaced.text_encoder.empty() && replaced.unet.empty()) expect_one_family(weights, where);
 
   ModelFiles files;
   files.path = path;
@@ -51,11 +61,7 @@ ModelFiles read_single_file(const std::string& path, const ComponentPaths& repla
   files.vae_weights = vae.weights;
   files.text_encoder = text.config;
   files.text_encoder_weights = text.weights;
-  files.scheduler = {{"_class_name", "PNDMScheduler"},   {"beta_start", 0.00085},       {"beta_end", 0.012},
-                     {"beta_schedule", "scaled_linear"}, {"num_train_timesteps", 1000}, {"skip_prk_steps", true},
-                     {"set_alpha_to_one", false},        {"steps_offset", 1},           {"clip_sample", false}};
-  const Identity of_unet = identify(unet.weights->files());
-  if (of_unet.prediction_type == "v_prediction") files.scheduler["prediction_type"] = "v_prediction";
+  files.scheduler = single_file_scheduler(identify(unet.weights->files()).prediction_type);
   return files;
 }
 
