@@ -131,10 +131,10 @@ Difference compare(const std::string& name, const io::WeightFiles& a, const io::
       error += d * d;
       if (std::isfinite(left[i])) norm += static_cast<double>(left[i]) * left[i];
     }
+    file_a.release_pages(info_a, begin, size);
+    file_b.release_pages(info_b, begin, size);
   }
   out.relative = error == 0 ? 0 : norm > 0 && std::isfinite(error) ? std::sqrt(error / norm) : HUGE_VAL;
-  a.release_pages(name);
-  b.release_pages(name);
   return out;
 }
 

@@ -154,6 +154,16 @@ void TensorFile::read_f32(const TensorInfo& info, int64_t begin, int64_t count, 
   }
 }
 
+void TensorFile::release_pages(const TensorInfo& info, int64_t begin, int64_t count) const {
+  if (!info.strides.empty()) return;
+  const auto bytes = [&](int64_t elements) {
+    return static_cast<uint64_t>(info.packed() ? elements / block_elements(info.format) * block_bytes(info.format)
+                                               : elements * size_of(info.dtype));
+  };
+  const uint64_t base = impl_->listing.data_offset + info.begin;
+  impl_->file->release(base + bytes(begin), base + bytes(begin + count));
+}
+
 void TensorFile::release_pages(std::string_view name) const {
   const uint64_t base = impl_->listing.data_offset;
   if (const TensorInfo* info = find(name)) impl_->file->release(base + info->begin, base + info->end);

@@ -70,6 +70,8 @@ class TensorFile {
   void read_f32(const TensorInfo& info, int64_t begin, int64_t count, float* out) const;
   /// Gives back the memory of the whole pages inside the tensor; later reads load them again.
   void release_pages(std::string_view name) const;
+  /// The same for `count` elements from `begin` on, in whole blocks; of a tensor with strides, nothing.
+  void release_pages(const TensorInfo& info, int64_t begin, int64_t count) const;
 
  protected:
   static TensorFile from(std::shared_ptr<const MappedFile> file, TensorListing listing);

@@ -30,6 +30,10 @@ class Shapes {
       fail(ErrorCode::io, "{}: expected a tensor '{}' of rank {} at least, found none", where_, name, axis + 1);
     return (*shape)[axis];
   }
+  int rank(const std::string& name) const {
+    dim(name, 0);
+    return find(name)->rank();
+  }
   bool has(const std::string& name) const { return find(name) != nullptr; }
 
  private:
@@ -64,7 +68,7 @@ models::UNet2DConditionConfig ldm_unet_config(const Shapes& shapes, const std::s
     level.attention_layers = depth_at(block);
     if (level.attention_layers) {
       config.cross_attention_dim = shapes.dim(block + "1.transformer_blocks.0.attn2.to_k.weight", 1);
-      config.use_linear_projection = shapes.find(block + "1.proj_in.weight")->rank() == 2;
+      config.use_linear_projection = shapes.rank(block + "1.proj_in.weight") == 2;
     }
   }
   if (level.layers == 0) shapes.dim(prefix + "input_blocks.1.0.in_layers.2.weight", 0);
@@ -114,7 +118,7 @@ models::UNet2DConditionConfig diffusers_unet_config(const Shapes& shapes, const 
     level.attention_layers = depth_at(block);
     if (level.attention_layers) {
       config.cross_attention_dim = shapes.dim(block + "attentions.0.transformer_blocks.0.attn2.to_k.weight", 1);
-      config.use_linear_projection = shapes.find(block + "attentions.0.proj_in.weight")->rank() == 2;
+      config.use_linear_projection = shapes.rank(block + "attentions.0.proj_in.weight") == 2;
     }
     level.attention_down = level.attention_up = level.attention_layers > 0;
     config.levels.push_back(level);

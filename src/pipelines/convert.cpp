@@ -142,9 +142,9 @@ class Converter {
   }
 
   void add_terms(const ModelTensor& tensor, Recipe& out) const {
-    const bool models = first().unet || first().vae || first().text_encoder;
-    // Beside a model stand things like training schedules, which are no weights.
-    if (models && (tensor.component.empty() || first().replaced.contains(tensor.component))) return;
+    if (first().replaced.contains(tensor.component)) return;
+    // Beside a model whose parts are known stand things like training schedules, which are no weights.
+    if (first().unet && tensor.component.empty()) return;
     out.terms.front().weight = options_.weights.front();
     for (size_t i = 1; i < models_.size(); ++i) {
       const ModelTensor* other = models_[i]->find(tensor.component, tensor.name);
@@ -164,6 +164,12 @@ class Converter {
     if (tensor.component == "vae") return true;
     for (const char* name : {"conv_in.", "conv_out.", "time_embedding.", "embeddings."})
       if (tensor.name.starts_with(name)) return true;
+    if (!tensor.component.empty()) return false;
+    // The same in the original names of models that are only passed through.
+    for (const char* name : {"first_stage_model.", "input_blocks.0.0.", ".out.2.", "time_embed.", "label_emb.",
+                             "token_embedding.", "positional_embedding", "img_in.", "txt_in.", "time_in.", "vector_in.",
+                             "guidance_in.", "final_layer.", "x_embedder.", "t_embedder.", "y_embedder.", "pos_embed"})
+      if (tensor.name.find(name) != std::string::npos) return true;
     return false;
   }
 

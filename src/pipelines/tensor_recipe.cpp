@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/fail.h"
+#include "base/thread_pool.h"
 #include "io/gguf.h"
 #include "io/safetensors.h"
 #include "tensor/convert.h"
@@ -78,7 +79,8 @@ void check_values(const Recipe& recipe, std::span<const float> values) {
   }
 }
 
-/// Produces the bytes and values of one tensor in pieces; buffers are reused.
+/// Produces the bytes and values of one tensor in pieces; buffers are reused. Threads share a piece in fixed ranges,
+/// and every element or block is computed by itself, so their number changes nothing.
 class Cook {
  public:
   /// Bytes of elements begin … begin + count − 1.
@@ -92,10 +94,13 @@ class Cook {
     const std::span<const float> source = values(recipe, begin, count);
     check_values(recipe, source);
     out_.resize(size_in(recipe.encoding, count));
-    if (recipe.encoding.format == BlockFormat::none)
-      convert_from_f32(source.data(), out_.data(), recipe.encoding.dtype, count);
-    else
-      quantize(recipe.encoding.format, source.data(), out_.data(), count);
+    each_range(count, [&](int64_t from, int64_t size) {
+      std::byte* target = out_.data() + size_in(recipe.encoding, from);
+      if (recipe.encoding.format == BlockFormat::none)
+        convert_from_f32(source.data() + from, target, recipe.encoding.dtype, size);
+      else
+        quantize(recipe.encoding.format, source.data() + from, target, size);
+    });
     return out_;
   }
 
@@ -104,12 +109,12 @@ class Cook {
     for (size_t t = 0; t < recipe.terms.size(); ++t) {
       const Recipe::Term& term = recipe.terms[t];
       if (t == 0 && term.weight == 1) {
-        term.file.read_f32(*term.info, begin, count, values_.data());
+        read(term, begin, count, values_.data());
         continue;
       }
       if (t == 0) std::fill(values_.begin(), values_.end(), 0.0f);
       term_.resize(static_cast<size_t>(count));
-      term.file.read_f32(*term.info, begin, count, term_.data());
+      read(term, begin, count, term_.data());
       const auto weight = static_cast<float>(term.weight);
       for (size_t i = 0; i < term_.size(); ++i) values_[i] += weight * term_[i];
     }
@@ -122,19 +127,32 @@ class Cook {
   }
 
  private:
+  template <typename Body>
+  void each_range(int64_t count, Body&& body) {
+    constexpr int64_t kRange = 1 << 15;
+    pool_.parallel_for((count + kRange - 1) / kRange,
+                       [&](int64_t task, int) { body(task * kRange, std::min(kRange, count - task * kRange)); });
+  }
+  void read(const Recipe::Term& term, int64_t begin, int64_t count, float* out) {
+    if (!term.info->strides.empty()) return term.file.read_f32(*term.info, begin, count, out);  // takes memory
+    each_range(count,
+               [&](int64_t from, int64_t size) { term.file.read_f32(*term.info, begin + from, size, out + from); });
+  }
+
   // Whole numbers with strides: small tables.
   std::span<const std::byte> whole(const Recipe& recipe, int64_t begin, int64_t count) {
     if (begin == 0) integers_ = recipe.terms[0].file.tensor(recipe.terms[0].info->name);
     return {integers_.raw() + size_in(recipe.encoding, begin), size_in(recipe.encoding, count)};
   }
 
+  ThreadPool pool_;
   std::vector<float> values_, term_;
   std::vector<std::byte> out_;
   Tensor integers_;
 };
 
-void release(const Recipe& recipe) {
-  for (const Recipe::Term& term : recipe.terms) term.file.release_pages(term.info->name);
+void release(const Recipe& recipe, int64_t begin, int64_t count) {
+  for (const Recipe::Term& term : recipe.terms) term.file.release_pages(*term.info, begin, count);
 }
 
 void check_cancelled(const CancelToken& cancel) {
@@ -188,12 +206,13 @@ void write_recipes(const RecipeFile& file, uint64_t& done, const ByteProgress& p
     const int64_t count = recipe.shape.numel();
     for (int64_t begin = 0; begin < count; begin += kPiece) {
       check_cancelled(cancel);
-      const auto bytes = cook.bytes(recipe, begin, std::min(kPiece, count - begin));
+      const int64_t size = std::min(kPiece, count - begin);
+      const auto bytes = cook.bytes(recipe, begin, size);
       sink.write(bytes);
       done += bytes.size();
+      release(recipe, begin, size);
       if (progress) progress(done, total);
     }
-    release(recipe);
   }
   sink.finish();
 }
@@ -224,7 +243,11 @@ void check_recipes(const RecipeFile& file, CheckReport& report, const CancelToke
       const size_t at = Cook::size_in(recipe.encoding, begin);
       if (std::memcmp(stored.data() + at, expected.data(), expected.size()) != 0)
         fail(ErrorCode::io, "{}: check: tensor '{}' is not what was written", where, name);
-      if (!is_floating(recipe.encoding.dtype)) continue;
+      if (!is_floating(recipe.encoding.dtype)) {
+        written.release_pages(*info, begin, size);
+        release(recipe, begin, size);
+        continue;
+      }
       back.resize(static_cast<size_t>(size));
       written.read_f32(*info, begin, size, back.data());
       const auto source = cook.values(recipe, begin, size);
@@ -235,6 +258,8 @@ void check_recipes(const RecipeFile& file, CheckReport& report, const CancelToke
           norm += static_cast<double>(source[i]) * source[i];
         }
       }
+      written.release_pages(*info, begin, size);
+      release(recipe, begin, size);
     }
     const double relative = norm > 0 ? std::sqrt(error / norm) : std::sqrt(error);
     if (error > 0 && !recipe.lossy())
@@ -244,8 +269,6 @@ void check_recipes(const RecipeFile& file, CheckReport& report, const CancelToke
     report.exact += error == 0;
     auto& worst = report.worst[std::string(recipe.encoding.name())];
     if (relative >= worst.first) worst = {relative, recipe.name};
-    written.release_pages(recipe.name);
-    release(recipe);
   }
 }
 
