@@ -24,7 +24,8 @@ constexpr const char* kHelp =
        easel inspect --diff A B
 Tells what a model is made of and what a picture of a size would take, without running it (its
 configurations are enough); or of a weight file (.safetensors, .ckpt, .pt, .bin, .gguf, an index
-of shards) the family and why, what it holds, and its hashes; or how a picture was made; or how two weight files differ.
+of shards) the family and why, what it holds, and its hashes; or how a picture was made; or how
+two weight files differ.
 
   --model DIR|FILE|NAME         a model, also where the argument would be taken for a weight file
   --model-dir DIR               where names are looked up first

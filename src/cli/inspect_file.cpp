@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/fail.h"
 #include "cli/interrupts.h"

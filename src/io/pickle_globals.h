@@ -3,6 +3,7 @@
 
 #include <easel/dtype.h>
 
+#include <cstdint>
 #include <optional>
 #include <string_view>
 

@@ -1,6 +1,7 @@
 // SHA-256 of files: how model files are told apart.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 
 #include "base/fail.h"
 #include "io/atomic_file.h"
