@@ -1,3 +1,4 @@
+// Longer than most files: one machine, whose opcodes are best read side by side.
 #include "io/pickle.h"
 
 #include <algorithm>
