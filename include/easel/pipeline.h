@@ -31,10 +31,13 @@ struct LoadOptions {
   Precision unet = Precision::automatic;
   Precision vae = Precision::automatic;
   Precision text_encoder = Precision::automatic;
-  int threads = 0;                      ///< 0: one per physical core
-  std::string tokenizer;                ///< folder with vocab.json and merges.txt; empty: the model's own
+  int threads = 0;        ///< 0: one per physical core
+  std::string tokenizer;  ///< folder with vocab.json and merges.txt; empty: the model's own
+  /// Files or component folders that replace parts of the model; empty: its own. Any container, original or diffusers
+  /// names, also whole checkpoints, of which the one part is taken.
+  std::string unet_file, vae_file, text_encoder_file;
   std::vector<std::string> embeddings;  ///< textual inversions: .safetensors files, and folders of them
-  bool keep_text_encoder = true;        ///< false: its memory is given back once the prompts of a call are encoded
+  bool keep_text_encoder = true;  ///< false: its memory is given back once the prompts of a call are encoded
   /// Resident bytes of the process that no request may exceed; 0: what the machine has. A request that fits in no way
   /// is refused before it runs, with out_of_memory and a line that says what would fit.
   int64_t memory_limit = 0;
@@ -97,7 +100,8 @@ using TraceSink = std::function<void(const std::string& name, const Tensor& valu
 /// A loaded model. Calls from several threads are served one after the other.
 class TextToImagePipeline {
  public:
-  /// path: a diffusers folder, or an original single-file checkpoint (.safetensors).
+  /// path: a diffusers folder, or a single-file checkpoint: safetensors, PyTorch (.ckpt, .pt; nothing in it is ever
+  /// run) or GGUF.
   /// Throws io, shape_mismatch or unsupported, naming the file and the tensor or key.
   static TextToImagePipeline load(const std::string& path, const LoadOptions& options = {});
   ~TextToImagePipeline();

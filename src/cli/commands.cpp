@@ -22,6 +22,7 @@ struct Command {
 constexpr Command kCommands[] = {
     {"generate", generate, "pictures from a prompt"},
     {"inspect", inspect, "what a model, a weight file or a picture holds, and what running it would take"},
+    {"convert", convert, "a model in other names, precision or file format; merges of models"},
     {"bench", bench, "how fast a model runs, phase by phase and layer by layer"},
     {"devices", devices, "what there is to run on"},
     {"make-random", make_random, "a model with random weights, for tests of size and speed"},
@@ -49,7 +50,7 @@ int dispatch(std::span<const std::string> args) {
     if (name == command.name) return command.run(args.subspan(1));
     names.emplace_back(command.name);
   }
-  for (const char* later : {"convert", "quantize", "eval", "serve", "run", "onnx-run"})
+  for (const char* later : {"quantize", "eval", "serve", "run", "onnx-run"})
     if (name == later) fail(ErrorCode::invalid_argument, "{}: not available yet in this version of easel", name);
   fail(ErrorCode::invalid_argument, "{}: no such command{} (see easel --help)", printable(name, 60),
        did_you_mean(name, names));

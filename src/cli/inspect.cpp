@@ -7,11 +7,11 @@
 
 #include "base/fail.h"
 #include "cli/commands.h"
+#include "cli/inspect_file.h"
 #include "cli/interrupts.h"
 #include "cli/model_lookup.h"
 #include "cli/options.h"
 #include "io/png.h"
-#include "io/safetensors.h"
 
 namespace easel::cli {
 
@@ -20,13 +20,16 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kHelp =
-    R"(Usage: easel inspect [MODEL | FILE.safetensors | PICTURE.png] [options]
+    R"(Usage: easel inspect [MODEL | WEIGHT FILE | PICTURE.png] [options]
+       easel inspect --diff A B
 Tells what a model is made of and what a picture of a size would take, without running it (its
-configurations are enough); or the tensors of a weight file; or how a picture was made; or how a
-prompt is read.
+configurations are enough); or of a weight file (.safetensors, .ckpt, .pt, .bin, .gguf, an index
+of shards) the family and why, what it holds, and its hashes; or how a picture was made; or how
+two weight files differ; or how a prompt is read.
 
   --model DIR|FILE|NAME         a model, also where the argument would be taken for a weight file
   --model-dir DIR               where names are looked up first
+  --unet, --vae, --text-encoder FILE    replaces that part of the model
   --tokenizer DIR               for single files that hold none
   --width N, --height N         pixels, multiples of 8; default: the model's size
   --num-images-per-prompt N     (1)
@@ -40,44 +43,12 @@ prompt is read.
   --prompt-style, --negative-prompt, --steps, --seed, --clip-skip, --embedding     as for generate
   --kernels                     for every layer, the kernel chosen and why others were not;
                                 with --json every distinct call and the rows it could take
+  --diff A B                    the differences of two weight files
+  --no-hash                     a weight file without SHA-256, which reads all of it
   --json                        one JSON object on standard output
 )";
 
 void print(const Json& json) { std::puts(json.dump(-1, ' ', false, Json::error_handler_t::replace).c_str()); }
-
-int inspect_weights(const std::string& path, bool json) {
-  const io::SafetensorsFile file = io::SafetensorsFile::open(path);
-  int64_t parameters = 0, bytes = 0;
-  Json tensors = Json::array();
-  size_t widest = 0;
-  for (const io::TensorInfo& tensor : file.tensors()) {
-    parameters += tensor.shape.numel();
-    bytes += static_cast<int64_t>(tensor.end - tensor.begin);
-    widest = std::max(widest, tensor.name.size());
-    if (json)
-      tensors.push_back({{"name", tensor.name},
-                         {"dtype", to_string(tensor.dtype)},
-                         {"shape", std::vector<int64_t>(tensor.shape.begin(), tensor.shape.end())}});
-  }
-  if (json) {
-    print({{"file", path},
-           {"parameters", parameters},
-           {"bytes", bytes},
-           {"metadata", file.metadata()},
-           {"tensors", tensors}});
-    return 0;
-  }
-  std::puts(fmt::format("{}: {} tensors, {} parameters, {} bytes", printable(path, 400), file.tensors().size(),
-                        parameters, bytes)
-                .c_str());
-  for (const auto& [key, value] : file.metadata())
-    std::puts(fmt::format("  {}: {}", printable(key), printable(value, 400)).c_str());
-  for (const io::TensorInfo& tensor : file.tensors())
-    std::puts(fmt::format("  {:<{}}  {:<4}  {}", printable(tensor.name, 400), widest, to_string(tensor.dtype),
-                          tensor.shape.str())
-                  .c_str());
-  return 0;
-}
 
 int inspect_picture(const std::string& path, bool json) {
   const io::Png png = io::read_png(path);
@@ -92,10 +63,18 @@ int inspect_picture(const std::string& path, bool json) {
   return 0;
 }
 
-// A lone .safetensors is listed, not taken for a model: --model does that.
-bool has_extension(const std::string& path, const char* extension) {
+bool has_extension(const std::string& path, std::initializer_list<const char*> extensions) {
   std::error_code error;
-  return std::filesystem::path(path).extension() == extension && std::filesystem::is_regular_file(path, error);
+  const std::filesystem::path file = path;
+  if (!std::filesystem::is_regular_file(file, error)) return false;
+  return std::any_of(extensions.begin(), extensions.end(),
+                     [&](const char* extension) { return file.extension() == extension; });
+}
+
+// A lone weight file is listed, not taken for a model: --model does that.
+bool is_weight_file(const std::string& path) {
+  return has_extension(path, {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf"}) ||
+         (has_extension(path, {".json"}) && path.find(".index.") != std::string::npos);
 }
 
 }  // namespace
@@ -107,7 +86,8 @@ int inspect(std::span<const std::string> args) {
   std::optional<double> guidance_scale;
   std::optional<std::string> prompt, negative_prompt, prompt_style;
   std::optional<uint64_t> seed;
-  bool kernels = false, json = false;
+  std::optional<std::string> diff;
+  bool kernels = false, json = false, no_hash = false;
   Arguments arguments("inspect", kHelp);
   arguments.positional("MODEL", target);
   model.add_to(arguments);
@@ -123,9 +103,15 @@ int inspect(std::span<const std::string> args) {
   arguments.seed("--seed", seed);
   arguments.whole("--clip-skip", clip_skip, 1, 1000);
   arguments.flag("--kernels", kernels);
+  arguments.text("--diff", diff);
+  arguments.flag("--no-hash", no_hash);
   arguments.flag("--json", json);
   if (!arguments.parse(args)) return 0;
 
+  if (diff) {
+    if (!target) fail(ErrorCode::invalid_argument, "--diff: expected two files, found one");
+    return inspect_difference(*diff, *target, json), 0;
+  }
   if (prompt) check_utf8("--prompt", *prompt);
   if (negative_prompt) check_utf8("--negative-prompt", *negative_prompt);
   for (const auto& [option, given] : {std::pair("--prompt-style", prompt_style.has_value()),
@@ -133,8 +119,8 @@ int inspect(std::span<const std::string> args) {
                                       {"--steps", steps.has_value()},
                                       {"--seed", seed.has_value()}})
     if (given && !prompt) fail(ErrorCode::invalid_argument, "{}: expected together with --prompt", option);
-  if (!prompt && target && has_extension(*target, ".safetensors")) return inspect_weights(*target, json);
-  if (!prompt && target && has_extension(*target, ".png")) return inspect_picture(*target, json);
+  if (!prompt && target && is_weight_file(*target)) return inspect_weights(*target, json, !no_hash), 0;
+  if (!prompt && target && has_extension(*target, {".png"})) return inspect_picture(*target, json);
   if (target && model.model)
     fail(ErrorCode::invalid_argument, "--model: expected one model, found \"{}\" too", printable(*target, 200));
   if (target) model.model = target;

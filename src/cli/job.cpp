@@ -101,6 +101,14 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
   if (model_of_picture && picture.tokenizer && !model.tokenizer) model.tokenizer = expand_home(*picture.tokenizer);
   if (model.embeddings.empty() && picture.embeddings)
     for (const std::string& path : *picture.embeddings) model.embeddings.push_back(expand_home(path));
+  if (model_of_picture) {
+    const auto take = [](std::optional<std::string>& file, const std::optional<std::string>& of_picture) {
+      if (!file && of_picture) file = expand_home(*of_picture);
+    };
+    take(model.unet, picture.unet_file);
+    take(model.vae, picture.vae_file);
+    take(model.text_encoder, picture.text_encoder_file);
+  }
   job.load = model.load_options();
   // The prompts of a call are all encoded before the first picture.
   job.load.keep_text_encoder = false;
@@ -180,6 +188,12 @@ PictureMetadata describe_picture(const Job& job, const TextToImageRequest& reque
   m.model = text::utf8_lossy(job.model.name);
   if (job.model.name != "demo") m.model_path = text::utf8_lossy(portable_path(job.model.path));
   if (!job.load.tokenizer.empty()) m.tokenizer = text::utf8_lossy(portable_path(job.load.tokenizer));
+  const auto note = [](std::optional<std::string>& field, const std::string& path) {
+    if (!path.empty()) field = text::utf8_lossy(portable_path(path));
+  };
+  note(m.unet_file, job.load.unet_file);
+  note(m.vae_file, job.load.vae_file);
+  note(m.text_encoder_file, job.load.text_encoder_file);
   if (!job.latents_hash.empty()) m.initial_latents = job.latents_hash;
   return m;
 }

@@ -12,6 +12,8 @@
 #include "io/safetensors.h"
 #include "pipelines/configs.h"
 #include "pipelines/model_files.h"
+#include "pipelines/model_folder.h"
+#include "pipelines/model_tensors.h"
 
 namespace easel::cli {
 
@@ -30,19 +32,6 @@ CONFIG_DIR, the configurations, the scheduler and the tokenizer are used; weight
 )";
 
 using Shapes = std::map<std::string, Shape>;
-
-void collect(const graph::Constant& constant, Shapes& out) {
-  if (constant.kind() == graph::Constant::Kind::weight) out.emplace(constant.weight_name(), constant.shape());
-  for (const graph::ConstantPtr& operand : constant.operands()) collect(*operand, out);
-}
-
-Shapes weights_of(std::initializer_list<graph::Graph> graphs) {
-  Shapes out;
-  for (const graph::Graph& graph : graphs)
-    for (const graph::Value& value : graph.values())
-      if (value.constant) collect(*value.constant, out);
-  return out;
-}
 
 struct Component {
   std::string folder, file;
@@ -115,22 +104,6 @@ Shape single_file_shape(const std::string& stored, const Shape& shape) {
   return {shape[0], shape[1], 1, 1};
 }
 
-void copy_files(const fs::path& from, const fs::path& to) {
-  std::error_code error;
-  fs::create_directories(to, error);
-  for (const fs::directory_entry& entry : fs::directory_iterator(from, error)) {
-    const std::string extension = entry.path().extension();
-    if (!entry.is_regular_file() || (extension != ".json" && extension != ".txt")) continue;
-    // The list of shards of other weights.
-    if (entry.path().filename().string().find(".index.") != std::string::npos) continue;
-    fs::copy_file(entry.path(), to / entry.path().filename(), error);
-    if (error) break;
-  }
-  if (error)
-    fail(ErrorCode::io, "copying {} to {}: {}", printable(from.string(), 400), printable(to.string(), 400),
-         error.message());
-}
-
 DType parse_dtype(const std::string& name) {
   if (name == "fp32") return DType::f32;
   if (name == "fp16") return DType::f16;
@@ -145,13 +118,10 @@ std::vector<Component> read_components(const fs::path& from) {
   const models::UNet2DConditionConfig unet = pipelines::unet_2d_condition_config(config("unet"));
   const models::AutoencoderKLConfig vae = pipelines::autoencoder_kl_config(config("vae"));
   const models::ClipTextConfig text = pipelines::clip_text_config(config("text_encoder"));
-  return {{"unet", "diffusion_pytorch_model.safetensors", weights_of({models::unet_2d_condition(unet)}),
-           pipelines::ldm_unet_names(unet)},
-          {"vae", "diffusion_pytorch_model.safetensors",
-           weights_of({models::autoencoder_kl_encoder(vae), models::autoencoder_kl_decoder(vae)}),
-           pipelines::ldm_vae_names(vae)},
-          {"text_encoder", "model.safetensors",
-           weights_of({models::clip_text_model(text, text.max_position_embeddings)}), pipelines::ldm_text_names()}};
+  return {
+      {"unet", "diffusion_pytorch_model.safetensors", pipelines::unet_weights(unet), pipelines::ldm_unet_names(unet)},
+      {"vae", "diffusion_pytorch_model.safetensors", pipelines::vae_weights(vae), pipelines::ldm_vae_names(vae)},
+      {"text_encoder", "model.safetensors", pipelines::text_encoder_weights(text), pipelines::ldm_text_names()}};
 }
 
 }  // namespace
@@ -179,7 +149,7 @@ int make_random(std::span<const std::string> args) {
   const std::vector<Component> components = read_components(from);
   OutputFolder(to.string()).create();
 
-  copy_files(from / "tokenizer", to / "tokenizer");
+  pipelines::copy_descriptions((from / "tokenizer").string(), (to / "tokenizer").string());
   std::vector<Named> all;
   for (const Component& component : components) {
     std::vector<Named> weights;
@@ -193,7 +163,7 @@ int make_random(std::span<const std::string> args) {
       }
     }
     if (single_file) continue;
-    copy_files(from / component.folder, to / component.folder);
+    pipelines::copy_descriptions((from / component.folder).string(), (to / component.folder).string());
     write_weights((to / component.folder / component.file).string(), weights, dtype, seed.value_or(0));
   }
   if (single_file) {
@@ -202,8 +172,8 @@ int make_random(std::span<const std::string> args) {
     std::puts(path.c_str());
     return 0;
   }
-  copy_files(from / "scheduler", to / "scheduler");
-  copy_files(from, to);
+  pipelines::copy_descriptions((from / "scheduler").string(), (to / "scheduler").string());
+  pipelines::copy_descriptions(from.string(), to.string());
   std::puts(to.string().c_str());
   return 0;
 }

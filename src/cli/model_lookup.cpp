@@ -23,15 +23,13 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-// Pickles run code when they are read the usual way, so they are told by name and left closed.
-void refuse_unread_formats(const fs::path& path) {
-  const std::string extension = path.extension().string();
-  for (const char* unread : {".ckpt", ".pt", ".pth", ".bin", ".pkl", ".gguf", ".onnx"})
-    if (extension == unread)
-      fail(ErrorCode::unsupported,
-           "{}: {} files are not read yet, and nothing in it was run; expected a diffusers folder or a .safetensors "
-           "file",
-           printable(path.string()), extension);
+// Single files of models, as they are looked up by name.
+constexpr const char* kModelExtensions[] = {".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".bin"};
+
+bool is_model_file(const fs::path& path) {
+  for (const char* extension : kModelExtensions)
+    if (path.extension() == extension) return true;
+  return false;
 }
 
 std::string name_of(const fs::path& path) {
@@ -39,7 +37,7 @@ std::string name_of(const fs::path& path) {
   if (!last.has_filename()) last = last.parent_path();
   if (last.filename() == "." || last.filename() == "..") last = fs::absolute(last).lexically_normal();
   if (!last.has_filename()) last = last.parent_path();
-  return last.extension() == ".safetensors" ? last.stem().string() : last.filename().string();
+  return is_model_file(last) ? last.stem().string() : last.filename().string();
 }
 
 ModelPath demo_model() {
@@ -59,7 +57,7 @@ std::vector<std::string> models_in(const std::vector<std::string>& folders) {
   for (const std::string& folder : folders) {
     std::error_code error;
     for (const fs::directory_entry& entry : fs::directory_iterator(folder, error))
-      if (entry.path().extension() == ".safetensors" || is_there(entry.path() / "model_index.json"))
+      if (is_model_file(entry.path()) || is_there(entry.path() / "model_index.json"))
         names.push_back(name_of(entry.path()));
   }
   return names;
@@ -91,16 +89,14 @@ ModelPath find_model(const std::optional<std::string>& name, const std::optional
   }
   if (!name) return demo_model();
   if (name->empty()) fail(ErrorCode::invalid_argument, "--model: expected a folder, file or name, found \"\"");
-  refuse_unread_formats(*name);
   if (is_there(*name)) return {*name, name_of(*name)};
   const std::vector<std::string> folders = model_folders(model_dir);
   std::string looked;
   for (const std::string& folder : folders) {
-    for (const fs::path& candidate : {fs::path(folder) / *name, fs::path(folder) / (*name + ".safetensors")})
-      if (is_there(candidate)) {
-        refuse_unread_formats(candidate);
-        return {candidate.string(), name_of(candidate)};
-      }
+    std::vector<fs::path> candidates = {fs::path(folder) / *name};
+    for (const char* extension : kModelExtensions) candidates.push_back(fs::path(folder) / (*name + extension));
+    for (const fs::path& candidate : candidates)
+      if (is_there(candidate)) return {candidate.string(), name_of(candidate)};
     looked += (looked.empty() ? "" : ", ") + folder;
   }
   if (*name == "demo") return demo_model();

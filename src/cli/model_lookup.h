@@ -8,13 +8,13 @@
 namespace easel::cli {
 
 struct ModelPath {
-  std::string path;  ///< a diffusers folder or a .safetensors file
+  std::string path;  ///< a diffusers folder or a single file
   std::string name;  ///< short: "demo", or the last part of the path without extension
 };
 
 /// `name`: a path that exists, else a name looked up in `model_dir`, each folder of $EASEL_MODELS and the user's data
-/// folder, as it is or with .safetensors; nothing: the demo model. Throws io where nothing is found, naming where it
-/// was looked for, and unsupported for checkpoint formats that are not read yet (nothing is opened).
+/// folder, as it is or with an extension of model files; nothing: the demo model. Throws io where nothing is found,
+/// naming where it was looked for.
 ModelPath find_model(const std::optional<std::string>& name, const std::optional<std::string>& model_dir);
 
 /// The folders in which names are looked up, first to last.

@@ -23,10 +23,12 @@ Makes pictures from a prompt and prints their paths.
   --embedding FILE|DIR          textual inversions for these styles; may be given several times
   --from-image PNG              make that picture again, from what its file says; options override
 
-  --model DIR|FILE|NAME         diffusers folder, .safetensors file or name; default: the demo model
+  --model DIR|FILE|NAME         diffusers folder, file (.safetensors, .ckpt, .gguf) or name;
+                                default: the demo model
   --model-dir DIR               where names are looked up first, then $EASEL_MODELS (a:b:c)
                                 and ~/.local/share/easel/models
   --tokenizer DIR               vocab.json and merges.txt, for single files that hold none
+  --unet, --vae, --text-encoder FILE    replaces that part of the model
   --dtype TYPE                  fp32, bf16 or fp16; default: bf16 where the processor has it
   --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    for one part
   --device cpu  --threads N     default: one thread per physical core
@@ -56,6 +58,9 @@ void ModelOptions::add_to(Arguments& arguments) {
   arguments.text("--model", model);
   arguments.text("--model-dir", model_dir);
   arguments.text("--tokenizer", tokenizer);
+  arguments.text("--unet", unet);
+  arguments.text("--vae", vae);
+  arguments.text("--text-encoder", text_encoder);
   arguments.text("--dtype", dtype);
   arguments.text("--unet-dtype", unet_dtype);
   arguments.text("--vae-dtype", vae_dtype);
@@ -96,6 +101,16 @@ LoadOptions ModelOptions::load_options() const {
     fail(ErrorCode::invalid_argument, "--vae-tiling: expected on, off or auto, found \"{}\"", printable(tiling, 40));
   if (tiling != "auto") out.vae_tiling = tiling == "on" ? VaeTiling::on : VaeTiling::off;
   out.embeddings = embeddings;
+  const auto part = [](const std::optional<std::string>& file, const char* option) -> std::string {
+    if (!file) return "";
+    std::error_code error;
+    if (!std::filesystem::exists(*file, error))
+      fail(ErrorCode::io, "{} \"{}\": expected a file or folder, found nothing", option, printable(*file, 400));
+    return *file;
+  };
+  out.unet_file = part(unet, "--unet");
+  out.vae_file = part(vae, "--vae");
+  out.text_encoder_file = part(text_encoder, "--text-encoder");
   return out;
 }
 

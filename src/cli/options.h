@@ -15,6 +15,7 @@ namespace easel::cli {
 /// Which model, and how it runs. What is not given stays empty.
 struct ModelOptions {
   std::optional<std::string> model, model_dir, tokenizer;
+  std::optional<std::string> unet, vae, text_encoder;  ///< files that replace a part
   std::optional<std::string> dtype, unet_dtype, vae_dtype, text_encoder_dtype;
   std::optional<std::string> device;
   std::optional<int64_t> threads, memory_limit;

@@ -37,6 +37,9 @@ void each_field(Metadata& m, Visit&& visit) {
   visit("vae_dtype", m.vae_dtype);
   visit("text_encoder_dtype", m.text_encoder_dtype);
   visit("tokenizer", m.tokenizer);
+  visit("unet_file", m.unet_file);
+  visit("vae_file", m.vae_file);
+  visit("text_encoder_file", m.text_encoder_file);
   visit("initial_latents", m.initial_latents);
 }
 

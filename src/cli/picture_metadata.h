@@ -23,9 +23,10 @@ struct PictureMetadata {
   std::optional<double> guidance_scale, eta;
   std::optional<uint64_t> seed;
   std::optional<std::string> unet_dtype, vae_dtype, text_encoder_dtype;
-  std::optional<std::string> model;            ///< short name
-  std::optional<std::string> model_path;       ///< where it was, "~" standing for the home folder
-  std::optional<std::string> tokenizer;        ///< path given with --tokenizer
+  std::optional<std::string> model;       ///< short name
+  std::optional<std::string> model_path;  ///< where it was, "~" standing for the home folder
+  std::optional<std::string> tokenizer;   ///< path given with --tokenizer
+  std::optional<std::string> unet_file, vae_file, text_encoder_file;  ///< given with --unet and so on
   std::optional<std::string> initial_latents;  ///< content_hash() of the file's tensor, if the noise came from one
 };
 

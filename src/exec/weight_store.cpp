@@ -31,21 +31,25 @@ ops::ArgType type_of(const Constant& constant) {
 WeightStore::WeightStore(std::shared_ptr<const WeightSource> source, device::ContextPtr context)
     : source_(std::move(source)), context_(std::move(context)) {}
 
-Tensor WeightStore::load(const Constant& weight) const {
+void WeightStore::check_outline(const Constant& weight) const {
   if (!source_) fail(ErrorCode::io, "tensor '{}': expected weights, found none beside the plan", weight.weight_name());
-  const Tensor stored = source_->load(weight.weight_name());
-  if (!same_up_to_trailing_ones(stored.shape(), weight.shape()))
+  const WeightSource::Outline stored = source_->outline(weight.weight_name());
+  if (!same_up_to_trailing_ones(stored.shape, weight.shape()))
     fail(ErrorCode::shape_mismatch, "{}: tensor '{}': expected shape {}, found {}", source_->description(),
-         weight.weight_name(), weight.shape().str(), stored.shape().str());
-  if (!is_floating(stored.dtype()))
+         weight.weight_name(), weight.shape().str(), stored.shape.str());
+  if (!is_floating(stored.dtype))
     fail(ErrorCode::shape_mismatch, "{}: tensor '{}': expected floating-point values, found {}", source_->description(),
-         weight.weight_name(), to_string(stored.dtype()));
-  return stored.reshape(weight.shape());
+         weight.weight_name(), to_string(stored.dtype));
+}
+
+Tensor WeightStore::load(const Constant& weight) const {
+  check_outline(weight);
+  return source_->load(weight.weight_name()).reshape(weight.shape());
 }
 
 void WeightStore::check(const Constant& constant) const {
   if (!source_) return;
-  if (constant.kind() == Constant::Kind::weight) load(constant);
+  if (constant.kind() == Constant::Kind::weight) check_outline(constant);
   for (const graph::ConstantPtr& operand : constant.operands()) check(*operand);
 }
 

@@ -21,6 +21,15 @@ class WeightSource {
   virtual ~WeightSource() = default;
   /// Row-major values in any floating dtype. Throws io if there is no such tensor, naming file and tensor.
   virtual Tensor load(const std::string& name) const = 0;
+  /// What load() would give, without reading or decoding any values. Throws as load() does.
+  struct Outline {
+    DType dtype;
+    Shape shape;
+  };
+  virtual Outline outline(const std::string& name) const {
+    const Tensor values = load(name);
+    return {values.dtype(), values.shape()};
+  }
   /// The values are not needed for a while: memory that holds file pages may go.
   virtual void release(const std::string& name) const {}
   /// For messages: the file or folder.
@@ -61,6 +70,7 @@ class WeightStore {
   int64_t packed_bytes() const;
 
  private:
+  void check_outline(const graph::Constant& weight) const;
   Tensor load(const graph::Constant& weight) const;
   Tensor stored_as(const graph::Constant& weight, DType dtype, const Tensor& target) const;
   int64_t working_bytes(const graph::Constant& constant, bool has_target) const;

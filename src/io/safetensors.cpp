@@ -1,104 +1,14 @@
 #include "io/safetensors.h"
 
-#include <algorithm>
-
-#include "base/fail.h"
-#include "io/json_file.h"
 #include "io/mapped_file.h"
 
 namespace easel::io {
 
-struct SafetensorsFile::Impl {
-  std::shared_ptr<const MappedFile> file;
-  SafetensorsHeader header;
-  std::unordered_map<std::string_view, const TensorInfo*> by_name;
-};
-
 SafetensorsFile SafetensorsFile::open(const std::string& path) {
-  auto impl = std::make_shared<Impl>();
-  impl->file = MappedFile::open(path);
-  impl->header = parse_safetensors_header(impl->file->bytes(), impl->file->bytes().size(), path);
-  for (const TensorInfo& tensor : impl->header.tensors) impl->by_name.emplace(tensor.name, &tensor);
-  SafetensorsFile file;
-  file.impl_ = std::move(impl);
-  return file;
-}
-
-const std::string& SafetensorsFile::path() const noexcept { return impl_->file->path(); }
-const std::vector<TensorInfo>& SafetensorsFile::tensors() const noexcept { return impl_->header.tensors; }
-const std::map<std::string, std::string>& SafetensorsFile::metadata() const noexcept { return impl_->header.metadata; }
-
-const TensorInfo* SafetensorsFile::find(std::string_view name) const {
-  const auto found = impl_->by_name.find(name);
-  return found == impl_->by_name.end() ? nullptr : found->second;
-}
-
-Tensor SafetensorsFile::tensor(std::string_view name) const {
-  const TensorInfo* info = find(name);
-  if (!info)
-    fail(ErrorCode::io, "{}: expected a tensor '{}', found none of that name", printable(path(), 300), printable(name));
-  const std::byte* data = impl_->file->bytes().data() + impl_->header.data_offset + info->begin;
-  const std::shared_ptr<const MappedFile> owner = impl_->file;
-  return Tensor::wrap(const_cast<std::byte*>(data), info->dtype, info->shape,
-                      std::const_pointer_cast<MappedFile>(owner));
-}
-
-void SafetensorsFile::release_pages(std::string_view name) const {
-  if (const TensorInfo* info = find(name))
-    impl_->file->release(impl_->header.data_offset + info->begin, impl_->header.data_offset + info->end);
-}
-
-WeightFiles WeightFiles::open(const std::string& path) {
-  WeightFiles weights;
-  weights.path_ = path;
-  if (!path.ends_with(".json")) {
-    weights.files_.push_back(SafetensorsFile::open(path));
-    for (const TensorInfo& tensor : weights.files_[0].tensors()) weights.names_.push_back(tensor.name);
-    std::sort(weights.names_.begin(), weights.names_.end());
-    return weights;
-  }
-
-  const std::string where = printable(path, 300);
-  const nlohmann::json index = read_json_file(path, 100'000'000);
-  const auto map = index.is_object() ? index.find("weight_map") : index.end();
-  if (!index.is_object() || map == index.end() || !map->is_object())
-    fail(ErrorCode::io, "{}: key 'weight_map': expected an object from tensor names to files, found none", where);
-  const size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
-  std::map<std::string, size_t> opened;
-  for (const auto& [name, value] : map->items()) {
-    const std::string file = value.is_string() ? value.get<std::string>() : "";
-    if (file.empty() || file.find('/') != std::string::npos || file.find('\0') != std::string::npos)
-      fail(ErrorCode::io, "{}: weight_map: '{}': expected the name of a file in the same folder, found {}", where,
-           printable(name), printable(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)));
-    const auto [entry, fresh] = opened.emplace(file, weights.files_.size());
-    if (fresh) weights.files_.push_back(SafetensorsFile::open(folder + file));
-    if (!weights.files_[entry->second].find(name))
-      fail(ErrorCode::io, "{}: weight_map: expected tensor '{}' in {}, found none of that name there", where,
-           printable(name), printable(file));
-    weights.holders_.emplace(name, entry->second);
-    weights.names_.push_back(name);
-  }
-  std::sort(weights.names_.begin(), weights.names_.end());
-  return weights;
-}
-
-const TensorInfo* WeightFiles::find(std::string_view name) const {
-  if (holders_.empty()) return files_.empty() ? nullptr : files_[0].find(name);
-  const auto found = holders_.find(name);
-  return found == holders_.end() ? nullptr : files_[found->second].find(name);
-}
-
-const SafetensorsFile& WeightFiles::holder(std::string_view name) const {
-  if (!find(name))
-    fail(ErrorCode::io, "{}: expected a tensor '{}', found none of that name", printable(path_, 300), printable(name));
-  return files_[holders_.empty() ? 0 : holders_.find(name)->second];
-}
-
-Tensor WeightFiles::tensor(std::string_view name) const { return holder(name).tensor(name); }
-const std::string& WeightFiles::file_of(std::string_view name) const { return holder(name).path(); }
-void WeightFiles::release_pages(std::string_view name) const {
-  if (find(name)) holder(name).release_pages(name);
+  std::shared_ptr<const MappedFile> file = MappedFile::open(path);
+  SafetensorsHeader header = parse_safetensors_header(file->bytes(), file->bytes().size(), path);
+  return SafetensorsFile(from(std::move(file), {Container::safetensors, std::move(header.tensors),
+                                                std::move(header.metadata), header.data_offset}));
 }
 
 }  // namespace easel::io

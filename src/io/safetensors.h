@@ -10,21 +10,14 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
+
+#include "io/tensor_file.h"
 
 namespace easel::io {
 
 class AtomicFile;
-class MappedFile;
-
-struct TensorInfo {
-  std::string name;
-  DType dtype = DType::f32;
-  Shape shape;
-  uint64_t begin = 0, end = 0;  ///< bytes in the data section, which starts after the header
-};
 
 struct SafetensorsHeader {
   std::vector<TensorInfo> tensors;  ///< in the order of their data
@@ -38,54 +31,14 @@ struct SafetensorsHeader {
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes, uint64_t file_size,
                                            std::string_view where);
 
-/// One memory-mapped file. Copies share the mapping; all members may be called from any thread.
-/// The file must not be shortened while it is in use.
-class SafetensorsFile {
+/// A TensorFile that must be a safetensors file.
+class SafetensorsFile : public TensorFile {
  public:
-  /// Throws io for anything that is not a well-formed safetensors file.
+  /// Throws io for anything else.
   static SafetensorsFile open(const std::string& path);
 
-  const std::string& path() const noexcept;
-  const std::vector<TensorInfo>& tensors() const noexcept;
-  const std::map<std::string, std::string>& metadata() const noexcept;
-  /// nullptr if there is no such tensor.
-  const TensorInfo* find(std::string_view name) const;
-  /// A view of the mapping, which it keeps alive. It is read-only memory, and the format does not align it:
-  /// read elements through memcpy, or clone() into aligned memory. Throws io if there is no such tensor.
-  Tensor tensor(std::string_view name) const;
-  /// Gives back the memory of the whole pages inside the tensor; later reads load them again.
-  void release_pages(std::string_view name) const;
-
  private:
-  struct Impl;
-  std::shared_ptr<const Impl> impl_;
-};
-
-/// The tensors of a model, from one .safetensors file or from the shards that a
-/// `….safetensors.index.json` lists: {"weight_map": {tensor name: file name in the same folder}}.
-class WeightFiles {
- public:
-  /// Throws io, also when the index and the shards disagree.
-  static WeightFiles open(const std::string& path);
-
-  /// The path it was opened with.
-  const std::string& path() const noexcept { return path_; }
-  /// Sorted by name.
-  const std::vector<std::string>& names() const noexcept { return names_; }
-  const std::vector<SafetensorsFile>& files() const noexcept { return files_; }
-  const TensorInfo* find(std::string_view name) const;
-  /// As SafetensorsFile::tensor and release_pages.
-  Tensor tensor(std::string_view name) const;
-  void release_pages(std::string_view name) const;
-  /// Path of the file that holds the tensor. Throws io if there is none.
-  const std::string& file_of(std::string_view name) const;
-
- private:
-  const SafetensorsFile& holder(std::string_view name) const;
-  std::string path_;
-  std::vector<SafetensorsFile> files_;
-  std::vector<std::string> names_;
-  std::map<std::string, size_t, std::less<>> holders_;  // only where there is an index
+  explicit SafetensorsFile(TensorFile file) : TensorFile(std::move(file)) {}
 };
 
 /// Writes a file without holding it in memory: declare every tensor, write each in that order, finish().

@@ -1,4 +1,5 @@
 #include "io/safetensors.h"
+#include "io/weight_files.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>

@@ -4,6 +4,8 @@
 
 #include <easel/error.h>
 
+#include "pipelines/config_json.h"
+
 namespace easel::pipelines {
 namespace {
 
@@ -65,6 +67,29 @@ TEST(Configs, AutoencoderChecksBlockTypes) {
   EXPECT_EQ(autoencoder_kl_config(object("{}")).downscale(), 1);
   EXPECT_THROW(autoencoder_kl_config(object(R"({"up_block_types": ["Odd"]})")), Error);
   EXPECT_THROW(autoencoder_kl_config(object(R"({"scaling_factor": 0})")), Error);
+}
+
+// Writing a configuration and reading it again changes nothing that the model code sees.
+TEST(Configs, WrittenAsRead) {
+  const auto again = [](const nlohmann::ordered_json& json) {
+    return io::JsonObject(nlohmann::json::parse(json.dump()), "again");
+  };
+  for (const std::string model : {"a", "b", "d"}) {
+    const std::string folder = EASEL_SOURCE_DIR "/tests/goldens/sd15/" + model;
+    const auto read = [&](const char* part) { return io::JsonObject::from_file(folder + part + "/config.json"); };
+    const auto unet = unet_2d_condition_config(read("/unet"));
+    const auto unet_json = unet_2d_condition_json(unet, 8);
+    EXPECT_EQ(unet_2d_condition_json(unet_2d_condition_config(again(unet_json)), 8), unet_json);
+    EXPECT_EQ(models::unet_2d_condition(unet_2d_condition_config(again(unet_json))).str(),
+              models::unet_2d_condition(unet).str());
+    const auto vae = autoencoder_kl_config(read("/vae"));
+    EXPECT_EQ(models::autoencoder_kl_decoder(autoencoder_kl_config(again(autoencoder_kl_json(vae)))).str(),
+              models::autoencoder_kl_decoder(vae).str());
+    EXPECT_EQ(autoencoder_kl_config(again(autoencoder_kl_json(vae))).scaling_factor, vae.scaling_factor);
+    const auto text = clip_text_config(read("/text_encoder"));
+    EXPECT_EQ(models::clip_text_model(clip_text_config(again(clip_text_json(text))), 7).str(),
+              models::clip_text_model(text, 7).str());
+  }
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ std::map<std::string, int> stored_dtypes(const Part& part) {
   std::map<std::string, int> counts;
   if (!part.weights) return counts;
   for (const std::string& name : part.weights->files().names())
-    ++counts[std::string(to_string(part.weights->files().find(name)->dtype))];
+    ++counts[std::string(part.weights->files().find(name)->encoding())];
   return counts;
 }
 

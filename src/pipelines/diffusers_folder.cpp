@@ -25,49 +25,30 @@ void expect_component(const io::JsonObject& index, const std::string& name, std:
        fmt::join(classes, " or "), printable(found));
 }
 
-// Nothing where there are no weights and `required` is false.
-std::optional<io::WeightFiles> open_weights(const fs::path& folder, std::initializer_list<const char*> stems,
-                                            bool required) {
-  for (const char* stem : stems)
-    for (const char* variant : {"", ".fp16"})
-      for (const char* suffix : {".safetensors.index.json", ".safetensors"}) {
-        // A sharded variant is named model.safetensors.index.fp16.json.
-        const std::string name = *variant && std::string(suffix).ends_with("json")
-                                     ? std::string(stem) + ".safetensors.index" + variant + ".json"
-                                     : std::string(stem) + variant + suffix;
-        if (fs::exists(folder / name)) return io::WeightFiles::open(folder / name);
-      }
-  for (const auto& item : fs::directory_iterator(folder))
-    if (item.path().extension() == ".bin")
-      fail(ErrorCode::unsupported, "{}: .bin files are not read yet; expected {}.safetensors",
-           printable(item.path().string()), *stems.begin());
-  if (!required) return std::nullopt;
-  fail(ErrorCode::io, "{}: expected {}.safetensors, found no weights", printable(folder.string()), *stems.begin());
-}
-
-void replace(std::string& text, std::string_view from, std::string_view to) {
-  if (const size_t at = text.find(from); at != std::string::npos) text.replace(at, from.size(), to);
-}
-
-// Early diffusers saved the autoencoder's attention under other names.
-std::vector<std::string> vae_names(const std::string& name) {
-  std::string old = name;
-  replace(old, ".to_q.", ".query.");
-  replace(old, ".to_k.", ".key.");
-  replace(old, ".to_v.", ".value.");
-  replace(old, ".to_out.0.", ".proj_attn.");
-  return {name, old};
-}
-
 fs::path component_folder(const std::string& path, const char* name) {
   const fs::path folder = fs::path(path) / name;
   if (!fs::is_directory(folder)) fail(ErrorCode::io, "{}: component folder '{}' is missing", printable(path), name);
   return folder;
 }
 
+// Tried in this order; a sharded variant is named model.safetensors.index.fp16.json.
+constexpr const char* kWeightNames[] = {".safetensors.index.json", ".safetensors",    ".safetensors.index.fp16.json",
+                                        ".fp16.safetensors",       ".bin.index.json", ".bin",
+                                        ".bin.index.fp16.json",    ".fp16.bin"};
+
 }  // namespace
 
-ModelFiles read_diffusers_folder(const std::string& path, bool weights_required) {
+std::optional<io::WeightFiles> open_weights(const std::string& folder, const std::vector<std::string>& stems,
+                                            bool required) {
+  for (const std::string& stem : stems)
+    for (const char* ending : kWeightNames)
+      if (const fs::path file = fs::path(folder) / (stem + ending); fs::exists(file))
+        return io::WeightFiles::open(file.string());
+  if (!required) return std::nullopt;
+  fail(ErrorCode::io, "{}: expected {}.safetensors, found no weights", printable(folder, 400), stems.front());
+}
+
+ModelFiles read_diffusers_folder(const std::string& path, const ComponentPaths& replaced, bool weights_required) {
   const fs::path root = path;
   if (!fs::exists(root / "model_index.json"))
     fail(ErrorCode::io, "{}: expected a diffusers folder with model_index.json, found none", printable(path));
@@ -76,41 +57,47 @@ ModelFiles read_diffusers_folder(const std::string& path, bool weights_required)
   if (pipeline != "StableDiffusionPipeline")
     fail(ErrorCode::unsupported, "{}: key '_class_name': expected StableDiffusionPipeline, found '{}'", index.where(),
          printable(pipeline));
-  expect_component(index, "unet", {"UNet2DConditionModel"});
-  expect_component(index, "vae", {"AutoencoderKL"});
-  expect_component(index, "text_encoder", {"CLIPTextModel"});
   expect_component(index, "tokenizer", {"CLIPTokenizer", "CLIPTokenizerFast"});
 
   ModelFiles files;
   files.path = path;
   files.layout = "diffusers folder";
   files.family = "Stable Diffusion 1.x";
-  const fs::path unet = component_folder(path, "unet"), vae = component_folder(path, "vae"),
-                 text = component_folder(path, "text_encoder"), scheduler = component_folder(path, "scheduler");
-  files.tokenizer_folder = component_folder(path, "tokenizer");
-
-  const io::JsonObject unet_json = io::JsonObject::from_file(unet / "config.json");
-  files.unet = unet_2d_condition_config(unet_json);
-  if (unet_json.has("sample_size")) {  // one number, or height and width
-    const std::vector<int64_t> size = unet_json.integer_or_integers("sample_size", 1, 1 << 16);
-    if (size.empty() || size.size() > 2) unet_json.fail_key("sample_size", "one number or two");
-    files.sample_height = size.front();
-    files.sample_width = size.back();
-  }
-  files.vae = autoencoder_kl_config(io::JsonObject::from_file(vae / "config.json"));
-  files.text_encoder = clip_text_config(io::JsonObject::from_file(text / "config.json"));
-  files.scheduler = io::JsonObject::from_file(scheduler / "scheduler_config.json").json();
-
-  const auto weights = [&](const fs::path& folder, const char* stem, NameCandidates names) {
-    std::optional<io::WeightFiles> found = open_weights(folder, {stem}, weights_required);
-    return found ? std::make_shared<const FileWeights>(*std::move(found), std::move(names)) : nullptr;
+  // A component that is replaced need not be there.
+  const auto own = [&](const char* name, const char* component_class, const std::string& other) {
+    if (!other.empty()) return fs::path(other);
+    expect_component(index, name, {component_class});
+    return component_folder(path, name);
   };
-  files.unet_weights =
-      weights(unet, "diffusion_pytorch_model", [](const std::string& name) { return std::vector{name}; });
-  files.vae_weights = weights(vae, "diffusion_pytorch_model", vae_names);
-  files.text_encoder_weights = weights(text, "model", [](const std::string& name) {
-    return std::vector{name, "text_model." + name};
-  });
+  const auto where = [&](const char* option, const std::string& other) {
+    return other.empty() ? printable(path, 400) : fmt::format("{} {}", option, printable(other, 400));
+  };
+  const fs::path unet_path = own("unet", "UNet2DConditionModel", replaced.unet),
+                 vae_path = own("vae", "AutoencoderKL", replaced.vae),
+                 text_path = own("text_encoder", "CLIPTextModel", replaced.text_encoder),
+                 scheduler = component_folder(path, "scheduler");
+  files.tokenizer_folder = component_folder(path, "tokenizer").string();
+
+  const UNetFiles unet = read_unet(unet_path.string(), where("--unet", replaced.unet), weights_required);
+  files.unet = unet.config;
+  files.unet_weights = unet.weights;
+  if (fs::exists(unet_path / "config.json")) {
+    const io::JsonObject json = io::JsonObject::from_file((unet_path / "config.json").string());
+    if (json.has("sample_size")) {  // one number, or height and width
+      const std::vector<int64_t> size = json.integer_or_integers("sample_size", 1, 1 << 16);
+      if (size.empty() || size.size() > 2) json.fail_key("sample_size", "one number or two");
+      files.sample_height = size.front();
+      files.sample_width = size.back();
+    }
+  }
+  const VaeFiles vae = read_vae(vae_path.string(), where("--vae", replaced.vae), weights_required);
+  files.vae = vae.config;
+  files.vae_weights = vae.weights;
+  const TextEncoderFiles text =
+      read_text_encoder(text_path.string(), where("--text-encoder", replaced.text_encoder), weights_required);
+  files.text_encoder = text.config;
+  files.text_encoder_weights = text.weights;
+  files.scheduler = io::JsonObject::from_file((scheduler / "scheduler_config.json").string()).json();
   return files;
 }
 

@@ -15,30 +15,32 @@ std::string FileWeights::stored_name(const std::string& name) const {
   return {};
 }
 
-Tensor FileWeights::load(const std::string& name) const {
-  const std::string stored = stored_name(name);
-  if (stored.empty()) fail(ErrorCode::io, "{}: tensor '{}' is missing", files_.path(), candidates_(name).front());
-  return files_.tensor(stored);
+const io::TensorInfo& FileWeights::find(const std::string& name) const {
+  const std::vector<std::string> candidates = candidates_(name);
+  for (const std::string& candidate : candidates)
+    if (const io::TensorInfo* info = files_.find(candidate)) return *info;
+  fail(ErrorCode::io, "{}: tensor '{}' is missing", files_.path(), candidates.front());
+}
+
+Tensor FileWeights::load(const std::string& name) const { return files_.tensor(find(name).name); }
+
+exec::WeightSource::Outline FileWeights::outline(const std::string& name) const {
+  const io::TensorInfo& info = find(name);
+  return {info.dtype, info.shape};
 }
 
 void FileWeights::release(const std::string& name) const {
   if (const std::string stored = stored_name(name); !stored.empty()) files_.release_pages(stored);
 }
 
-ModelFiles read_model(const std::string& path, bool weights_required) {
+ModelFiles read_model(const std::string& path, const ComponentPaths& replaced, bool weights_required) {
   namespace fs = std::filesystem;
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
-  if (!fs::exists(status)) fail(ErrorCode::io, "{}: expected a model folder or file, found nothing", printable(path));
-  if (fs::is_directory(status)) return read_diffusers_folder(path, weights_required);
-  const std::string extension = fs::path(path).extension();
-  if (extension == ".safetensors") return read_ldm_checkpoint(path);
-  for (const char* later : {".ckpt", ".pt", ".pth", ".bin", ".gguf"})
-    if (extension == later)
-      fail(ErrorCode::unsupported, "{}: {} files are not read yet; expected .safetensors or a diffusers folder",
-           printable(path), later);
-  fail(ErrorCode::io, "{}: expected a diffusers folder or a .safetensors file, found '{}'", printable(path),
-       printable(extension));
+  if (!fs::exists(status))
+    fail(ErrorCode::io, "{}: expected a model folder or file, found nothing", printable(path, 400));
+  return fs::is_directory(status) ? read_diffusers_folder(path, replaced, weights_required)
+                                  : read_single_file(path, replaced);
 }
 
 }  // namespace easel::pipelines

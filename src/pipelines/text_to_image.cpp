@@ -65,7 +65,8 @@ std::string to_string(Precision precision) {
 
 TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load_options)
     : options(load_options),
-      files(pipelines::read_model(path, !load_options.plan_only)),
+      files(pipelines::read_model(path, {load_options.unet_file, load_options.vae_file, load_options.text_encoder_file},
+                                  !load_options.plan_only)),
       context(std::make_shared<device::Context>(load_options.threads)) {
   const std::string& tokenizer = load_options.tokenizer.empty() ? files.tokenizer_folder : load_options.tokenizer;
   if (tokenizer.empty())

@@ -1,5 +1,6 @@
 #include <easel/dtype.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -47,6 +48,14 @@ float f8_e4m3_to_float(uint8_t bits) noexcept {
 
 namespace {
 
+// Magnitude bits of a small float with `mantissa` bits and the lowest normal exponent `lowest`. The quotient is exact
+// in double, so this rounds once; counting on past the last finite value is the caller's to see.
+unsigned small_float_bits(double magnitude, int mantissa, int lowest) noexcept {
+  const int exponent = magnitude > 0 ? std::max(std::ilogb(magnitude), lowest) : lowest;
+  const auto steps = static_cast<unsigned>(std::nearbyint(std::ldexp(magnitude, mantissa - exponent)));
+  return (static_cast<unsigned>(exponent - lowest) << mantissa) + steps;
+}
+
 template <typename T>
 T read(const void* data, int64_t index) noexcept {
   T value;  // memcpy: weights in files need not be aligned
@@ -59,6 +68,20 @@ void write(void* data, int64_t index, T value) noexcept {
 }
 
 }  // namespace
+
+uint8_t f8_e4m3_from_float(float value) noexcept {
+  const unsigned sign = std::signbit(value) ? 0x80 : 0;
+  if (std::isnan(value)) return static_cast<uint8_t>(sign | 0x7f);
+  const unsigned bits = std::fabs(value) < 512 ? small_float_bits(std::fabs(value), 3, -6) : 0x7e;
+  return static_cast<uint8_t>(sign | std::min(bits, 0x7eu));
+}
+
+uint8_t f8_e5m2_from_float(float value) noexcept {
+  const unsigned sign = std::signbit(value) ? 0x80 : 0;
+  if (std::isnan(value)) return static_cast<uint8_t>(sign | 0x7f);
+  const unsigned bits = std::fabs(value) < 65536 ? small_float_bits(std::fabs(value), 2, -14) : 0x7c;
+  return static_cast<uint8_t>(sign | std::min(bits, 0x7cu));
+}
 
 double load_as_double(const void* data, DType dtype, int64_t i) noexcept {
   switch (dtype) {
@@ -96,8 +119,8 @@ void store_from_double(void* data, DType dtype, int64_t i, double value) noexcep
     case DType::u16: return write<uint16_t>(data, i, static_cast<uint16_t>(value));
     case DType::u8: return write<uint8_t>(data, i, static_cast<uint8_t>(value));
     case DType::boolean: return write<uint8_t>(data, i, value != 0);
-    case DType::f8_e4m3:
-    case DType::f8_e5m2: return;  // read-only storage types
+    case DType::f8_e4m3: return write<uint8_t>(data, i, f8_e4m3_from_float(static_cast<float>(value)));
+    case DType::f8_e5m2: return write<uint8_t>(data, i, f8_e5m2_from_float(static_cast<float>(value)));
   }
 }
 

@@ -1,10 +1,17 @@
 """Makes tests/fuzz/corpus: what each parser should meet first. Standard library only:  python3 tests/fuzz/make_corpus.py"""
 
+import io
 import json
 import os
+import pickle
 import shutil
 import struct
+import sys
+import zipfile
 import zlib
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checkpoints as ck  # noqa: E402
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
 
@@ -159,6 +166,88 @@ def make_tokenizer():
     put("cut_short", b"a\xf0\x9f\x8e")
 
 
+TENSORS = {"a": ("F32", [2, 3], bytes(24)), "b": ("F16", [4], bytes(8)), "n": ("I64", [], bytes(8))}
+
+
+def make_pickle():
+    put = lambda name, data: save("pickle", name, data)
+    put("legacy", ck.checkpoint_legacy(TENSORS, {"epoch": 3}))
+    put("state", ck.state_pickle(TENSORS, {"epoch": 3, "step": 2**40}, False))
+    for protocol in range(6):
+        value = {"a": [1, 2.5, "text", b"bytes", True, None, (1, 2), -(2**70)], "b": {"c": {1, 2}, "d": "x" * 300}}
+        put(f"protocol_{protocol}", pickle.dumps(value, protocol))
+    put("system", b"cos\nsystem\n(S'true'\ntR.")
+    put("stack_global", b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R.")
+    put("inst", b"(S'true'\nios\nsystem\n.")
+    put("newobj", b"\x80\x02ccollections\nOrderedDict\n)\x81.")
+    put("extension", b"\x80\x02\x82\x01.")
+    put("buffers", b"\x80\x05\x97\x98.")
+    put("nested", b"]" * 500 + b"a" * 499 + b".")
+    put("tuples", b"N" + b"\x85" * 1500 + b".")
+    laughs = b"}q\x01"
+    for i in range(1, 26):
+        laughs += b"0}(" + b"".join(b"U\x01" + bytes([65 + k]) + b"h" + bytes([i]) for k in range(8)) + b"uq" + bytes([i + 1])
+    put("laughs", laughs + b".")
+    put("memo", b"Nr\xff\xff\xff\xff0j\xff\xff\xff\xff.")
+    put("long_text", b"X\xff\xff\xff\xffabc.")
+    put("numpy", b"\x80\x02}U\x01acnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nU\x02f8K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xff"
+        b"J\xff\xff\xff\xffK\x00tbc_codecs\nencode\nX\x08\x00\x00\x00abcdefghX\x06\x00\x00\x00latin1\x86R\x86Rs.")
+    put("empty", b"")
+    put("truncated", ck.state_pickle(TENSORS, {}, False)[:60])
+
+
+def make_zip():
+    put = lambda name, data: save("zip", name, data)
+    whole = ck.checkpoint_zip(TENSORS, {"epoch": 3})
+    put("checkpoint", whole)
+    put("other", ck.zip_archive({"readme": b"hello"}))
+    put("empty", ck.zip_archive({}))
+    put("script", ck.zip_archive({"x/data.pkl": b"}.", "x/constants.pkl": b")."}))
+    put("escape", ck.zip_archive({"../x/data.pkl": b"}."}))
+    put("truncated", whole[:-30])
+    put("shifted", b"PK\x03\x04" + whole)
+    put("short_storage", whole.replace(b"J" + struct.pack("<i", 6), b"J" + struct.pack("<i", 7)))
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("archive/data.pkl"), bytes(100000), zipfile.ZIP_DEFLATED)
+    put("deflated", out.getvalue())
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        with archive.open(zipfile.ZipInfo("archive/data.pkl"), "w", force_zip64=True) as entry:
+            entry.write(ck.state_pickle({}, {}, False))
+    put("zip64", out.getvalue())
+
+
+def make_gguf():
+    put = lambda name, data: save("gguf", name, data)
+    word = lambda value: struct.pack("<Q", len(value)) + value
+    key = lambda name, kind, value: word(name) + struct.pack("<I", kind) + value
+    put("plain", ck.gguf(TENSORS))
+    for number, size in {2: 18, 3: 20, 6: 22, 7: 24, 8: 34, 20: 18}.items():
+        put(f"type_{number}", ck.gguf({"a": (number, [2, 32], bytes(range(2 * size)))}))
+    for number, size in {10: 84, 11: 110, 12: 144, 13: 176, 14: 210, 23: 136}.items():
+        put(f"type_{number}", ck.gguf({"a": (number, [256], bytes(range(size)))}))
+    every = b"".join((key(b"u8", 0, b"\1"), key(b"i16", 3, b"\xff\xff"), key(b"f32", 6, struct.pack("<f", 1.5)), key(b"bool", 7, b"\1"),
+                      key(b"text", 8, word(b"hello")), key(b"f64", 12, struct.pack("<d", 2)),
+                      key(b"list", 9, struct.pack("<IQ", 4, 3) + bytes(12)),
+                      key(b"words", 9, struct.pack("<IQ", 8, 2) + word(b"a") + word(b"b")),
+                      key(b"deep", 9, struct.pack("<IQ", 9, 1) + struct.pack("<IQ", 0, 1) + b"\1")))
+    put("metadata", ck.gguf(TENSORS, every, 9))
+    put("reshaped", ck.gguf({"a": ("F32", [4], bytes(16))}, key(b"comfy.gguf.orig_shape.a", 9, struct.pack("<IQii", 5, 2, 2, 2)), 1))
+    put("alignment", ck.gguf({}, key(b"general.alignment", 4, struct.pack("<I", 48)), 1))
+    put("nested", ck.gguf({}, key(b"a", 9, struct.pack("<IQ", 9, 1) * 50), 1))
+    put("many_keys", ck.gguf({}, b"", 2**60))
+    put("long_list", ck.gguf({}, key(b"a", 9, struct.pack("<IQ", 8, 2**61)), 1))
+    put("version_1", ck.gguf({}, version=1))
+    put("version_2", ck.gguf(TENSORS, version=2))
+    put("big_endian", ck.gguf({}, version=3 << 24))
+    put("overflow", ck.gguf({"a": ("F32", [2**40, 2**40], b"")}))
+    put("odd_rows", ck.gguf({"a": (2, [48], bytes(27))}))
+    put("unread_type", ck.gguf({"a": (16, [256], bytes(66))}))
+    put("truncated", ck.gguf(TENSORS)[:-40])
+    put("empty", b"")
+
+
 if __name__ == "__main__":
     shutil.rmtree(OUT, ignore_errors=True)
     make_safetensors()
@@ -166,3 +255,6 @@ if __name__ == "__main__":
     make_png()
     make_tokenizer()
     make_prompt()
+    make_pickle()
+    make_zip()
+    make_gguf()

@@ -1,0 +1,180 @@
+// easel convert: model files → other model files.
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/fail.h"
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/interrupts.h"
+#include "cli/progress_bar.h"
+#include "pipelines/convert.h"
+
+namespace easel::cli {
+
+namespace {
+
+constexpr const char* kHelp =
+    R"(Usage: easel convert INPUT OUTPUT [options]
+       easel convert A B [C] OUTPUT --weights X,Y[,Z] | --add-difference X
+Writes a model, or any file of tensors, in another form. INPUT: .safetensors, .ckpt, .pt, .pth, .bin,
+.gguf, an index of shards, or a diffusers folder. OUTPUT: .safetensors, .gguf, or a new folder
+(diffusers layout).
+
+  --dtype TYPE           fp32, fp16, bf16, f8_e4m3, f8_e5m2; for .gguf also q8_0, q6_k, q5_k, q5_1,
+                         q5_0, q4_k, q4_1, q4_0. Default: as stored
+  --names NAMES          keep, original or diffusers; default: keep, and original names for a folder
+                         that becomes a file
+  --component PART       unet, vae or text_encoder alone, in a file
+  --vae FILE             replaces the VAE
+  --tokenizer DIR        vocab.json and merges.txt for a new folder; single files hold none
+  --max-shard-size SIZE  several safetensors files of at most 2GB, 500MB, …, with an index
+  --weights X,Y[,Z]      merge: X·A + Y·B + Z·C
+  --add-difference X     merge: A + X·(B − C)
+  --check                read the result back and compare every value with its source
+  --json                 one JSON object on standard output
+  --quiet                no progress
+
+Packed types keep the VAE, embeddings and the ends of the UNet as fp16, and norms and biases as fp32.
+Memory does not grow with the files.
+)";
+
+std::vector<double> parse_weights(const std::string& text) {
+  std::vector<double> out;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    out.push_back(parse_number("--weights", text.substr(begin, end - begin), -HUGE_VAL));
+    begin = end + 1;
+  }
+  return out;
+}
+
+uint64_t parse_size(const std::string& option, const std::string& text) {
+  static constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1},
+      {"", 1}};
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc())
+    for (const auto& [unit, factor] : kUnits)
+      if (std::string_view(end, static_cast<size_t>(text.data() + text.size() - end)) == unit && value * factor >= 1 &&
+          value * factor < 1e18)
+        return static_cast<uint64_t>(value * factor);
+  fail(ErrorCode::invalid_argument, "{}: expected a size such as 2GB or 500MiB, found \"{}\"", option,
+       printable(text, 40));
+}
+
+pipelines::Names parse_names(const std::string& text) {
+  if (text == "keep") return pipelines::Names::keep;
+  if (text == "original" || text == "ldm") return pipelines::Names::original;
+  if (text == "diffusers") return pipelines::Names::diffusers;
+  fail(ErrorCode::invalid_argument, "--names: expected keep, original or diffusers, found \"{}\"", printable(text, 40));
+}
+
+void print_json(const pipelines::ConvertResult& result, bool checked) {
+  nlohmann::ordered_json out = {
+      {"files", result.files}, {"tensors", result.tensors}, {"bytes", result.bytes}, {"left_out", result.left_out}};
+  if (checked) {
+    nlohmann::ordered_json worst = nlohmann::ordered_json::object();
+    for (const auto& [encoding, found] : result.check.worst)
+      worst[encoding] = {{"relative_error", found.first}, {"tensor", found.second}};
+    out["check"] = {{"tensors", result.check.tensors}, {"exact", result.check.exact}, {"worst", worst}};
+  }
+  std::puts(out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
+}
+
+void print_text(const pipelines::ConvertResult& result, const std::string& output, bool checked) {
+  std::puts(output.c_str());
+  if (!checked) return;
+  std::puts(fmt::format("check: {} of {} tensors have exactly their source's values", result.check.exact,
+                        result.check.tensors)
+                .c_str());
+  for (const auto& [encoding, found] : result.check.worst)
+    if (found.first > 0)
+      std::puts(
+          fmt::format("check: {:<8} relative error up to {:.2e} ({})", encoding, found.first, printable(found.second))
+              .c_str());
+}
+
+}  // namespace
+
+int convert(std::span<const std::string> args) {
+  std::optional<std::string> paths[4], dtype, names, component, vae, tokenizer, shard, weights;
+  std::optional<double> difference;
+  bool check = false, json = false, quiet = false;
+  Arguments arguments("convert", kHelp);
+  arguments.positional("INPUT", paths[0]);
+  arguments.positional("OUTPUT", paths[1]);
+  arguments.positional("THIRD", paths[2]);
+  arguments.positional("FOURTH", paths[3]);
+  arguments.text("--dtype", dtype);
+  arguments.text("--names", names);
+  arguments.text("--component", component);
+  arguments.text("--vae", vae);
+  arguments.text("--tokenizer", tokenizer);
+  arguments.text("--max-shard-size", shard);
+  arguments.text("--weights", weights);
+  arguments.number("--add-difference", difference, -HUGE_VAL);
+  arguments.flag("--check", check);
+  arguments.flag("--json", json);
+  arguments.flag("--quiet", quiet);
+  arguments.not_yet("--lora");
+  if (!arguments.parse(args)) return 0;
+
+  pipelines::ConvertOptions options;
+  for (const auto& path : paths)
+    if (path) options.inputs.push_back(*path);
+  if (options.inputs.size() < 2)
+    fail(ErrorCode::invalid_argument, "expected INPUT and OUTPUT (see easel convert --help)");
+  options.output = options.inputs.back();
+  options.inputs.pop_back();
+  if (options.output.empty()) fail(ErrorCode::invalid_argument, "OUTPUT: expected a file or folder, found \"\"");
+  const size_t count = options.inputs.size();
+  if (weights && difference)
+    fail(ErrorCode::invalid_argument, "--add-difference: expected without --weights, found both");
+  if (difference) {
+    if (count != 3)
+      fail(ErrorCode::invalid_argument, "--add-difference: expected three inputs A, B and C, found {}", count);
+    options.weights = {1, *difference, -*difference};
+  } else if (weights) {
+    options.weights = parse_weights(*weights);
+    if (options.weights.size() != count)
+      fail(ErrorCode::invalid_argument, "--weights: expected {} numbers, one per input, found {}", count,
+           options.weights.size());
+    if (count == 1) fail(ErrorCode::invalid_argument, "--weights: expected two or three inputs, found one");
+  } else if (count > 1) {
+    fail(ErrorCode::invalid_argument,
+         "expected --weights or --add-difference to merge {} inputs, found neither (see easel convert --help)", count);
+  }
+  if (dtype) options.encoding = pipelines::parse_encoding("--dtype", *dtype);
+  if (names) options.names = parse_names(*names);
+  if (component && *component != "unet" && *component != "vae" && *component != "text_encoder")
+    fail(ErrorCode::invalid_argument, "--component: expected unet, vae or text_encoder, found \"{}\"",
+         printable(*component, 40));
+  options.component = component.value_or("");
+  options.vae = vae.value_or("");
+  options.tokenizer = tokenizer.value_or("");
+  if (shard) options.max_shard_bytes = parse_size("--max-shard-size", *shard);
+  options.check = check;
+
+  pipelines::ConvertResult result;
+  {
+    ProgressBar bar(!quiet);
+    const auto progress = [&](uint64_t done, uint64_t all) {
+      bar.phase(fmt::format("writing {} of {} MB", done / 1'000'000, all / 1'000'000));
+    };
+    bar.phase("reading");
+    result = pipelines::convert(options, progress, cancel_on_interrupt());
+  }
+  if (!result.left_out.empty() && !quiet)
+    print_warning(fmt::format("{} tensors have no place in the new layout and were left out, such as '{}'",
+                              result.left_out.size(), printable(result.left_out.front())));
+  if (json)
+    print_json(result, check);
+  else
+    print_text(result, options.output, check);
+  return 0;
+}
+
+}  // namespace easel::cli

@@ -1,0 +1,196 @@
+#include "cli/inspect_file.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/fail.h"
+#include "cli/interrupts.h"
+#include "cli/progress_bar.h"
+#include "io/sha256.h"
+#include "pipelines/families.h"
+
+namespace easel::cli {
+
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+void print(const std::string& line) { std::puts(line.c_str()); }
+void print(const Json& json) { std::puts(json.dump(-1, ' ', false, Json::error_handler_t::replace).c_str()); }
+
+std::string hash_of(const std::string& path) {
+  ProgressBar bar(true);
+  const CancelToken cancel = cancel_on_interrupt();
+  return io::sha256_of_file(path, [&](uint64_t done, uint64_t all) {
+    if (cancel.cancelled()) fail(ErrorCode::cancelled, "cancelled");
+    bar.phase(fmt::format("hashing {} of {} MB", done / 1'000'000, all / 1'000'000));
+  });
+}
+
+std::vector<int64_t> list(const Shape& shape) { return {shape.begin(), shape.end()}; }
+
+}  // namespace
+
+void inspect_weights(const std::string& path, bool json, bool hash) {
+  const io::WeightFiles files = io::WeightFiles::open(path);
+  const pipelines::Identity identity = pipelines::identify(files);
+  int64_t parameters = 0;
+  uint64_t bytes = 0, file_bytes = 0;
+  std::map<std::string, int64_t> dtypes;
+  std::map<std::string, std::string> metadata;
+  size_t widest = 0, count = 0;
+  for (const io::TensorFile& file : files.files()) {
+    file_bytes += file.file_bytes();
+    metadata.insert(file.metadata().begin(), file.metadata().end());
+    for (const io::TensorInfo& tensor : file.tensors()) {
+      parameters += tensor.shape.numel();
+      bytes += tensor.end - tensor.begin;
+      ++dtypes[std::string(tensor.encoding())];
+      widest = std::max(widest, tensor.name.size());
+      ++count;
+    }
+  }
+  const std::string container(
+      to_string(files.files().empty() ? io::Container::safetensors : files.files().front().container()));
+  // Of shards, each file has a hash of its own.
+  std::vector<std::string> hashes;
+  if (hash)
+    for (const io::TensorFile& file : files.files()) hashes.push_back(hash_of(file.path()));
+  if (json) {
+    Json out = {{"file", path},
+                {"container", container},
+                {"file_bytes", file_bytes},
+                {"family", identity.parts.empty() ? "unknown" : identity.parts.front().row->family},
+                {"summary", identity.summary()},
+                {"evidence", identity.evidence()},
+                {"prediction_type", identity.prediction_type},
+                {"prediction_reason", identity.prediction_reason},
+                {"parameters", parameters},
+                {"bytes", bytes},
+                {"dtypes", dtypes}};
+    if (hashes.size() == 1) {
+      out["sha256"] = hashes[0];
+      out["autov2"] = hashes[0].substr(0, 10);
+    } else if (!hashes.empty()) {
+      for (size_t i = 0; i < hashes.size(); ++i) out["sha256"][files.files()[i].path()] = hashes[i];
+    }
+    out["metadata"] = metadata;
+    out["tensors"] = Json::array();
+    for (const io::TensorFile& file : files.files())
+      for (const io::TensorInfo& tensor : file.tensors())
+        out["tensors"].push_back({{"name", tensor.name}, {"dtype", tensor.encoding()}, {"shape", list(tensor.shape)}});
+    return print(out);
+  }
+  std::string kinds;
+  for (const auto& [dtype, number] : dtypes) kinds += fmt::format("{}{} ×{}", kinds.empty() ? "" : ", ", dtype, number);
+  print(fmt::format("{}: {} tensors, {} parameters, {} bytes", printable(path, 400), count, parameters, bytes));
+  print(fmt::format("  container   {}, {} bytes", container, file_bytes));
+  print(fmt::format("  family      {}", identity.summary()));
+  print(fmt::format("  because     {}", identity.evidence()));
+  if (!identity.prediction_type.empty())
+    print(fmt::format("  prediction  {} ({})", identity.prediction_type, identity.prediction_reason));
+  print(fmt::format("  dtypes      {}", kinds));
+  for (size_t i = 0; i < hashes.size(); ++i)
+    print(fmt::format("  SHA-256     {}{}", hashes[i],
+                      hashes.size() > 1 ? "  " + printable(files.files()[i].path(), 400) : ""));
+  if (hashes.size() == 1) print(fmt::format("  AutoV2      {}", hashes[0].substr(0, 10)));
+  for (const auto& [key, value] : metadata) print(fmt::format("  {}: {}", printable(key), printable(value, 400)));
+  for (const io::TensorFile& file : files.files())
+    for (const io::TensorInfo& tensor : file.tensors())
+      print(fmt::format("  {:<{}}  {:<7}  {}", printable(tensor.name, 400), widest, tensor.encoding(),
+                        tensor.shape.str()));
+}
+
+namespace {
+
+struct Difference {
+  std::string name;
+  double largest = 0, relative = 0;
+};
+
+// ‖a − b‖ / ‖a‖ and the largest difference; infinite where a number is not finite in one of them alone.
+Difference compare(const std::string& name, const io::WeightFiles& a, const io::WeightFiles& b) {
+  constexpr int64_t kPiece = 1 << 20;
+  const io::TensorFile &file_a = a.holder(name), &file_b = b.holder(name);
+  const io::TensorInfo &info_a = *file_a.find(name), &info_b = *file_b.find(name);
+  const int64_t count = info_a.shape.numel();
+  std::vector<float> left(static_cast<size_t>(std::min(count, kPiece))), right(left.size());
+  Difference out{name, 0, 0};
+  double error = 0, norm = 0;
+  for (int64_t begin = 0; begin < count; begin += kPiece) {
+    const int64_t size = std::min(kPiece, count - begin);
+    file_a.read_f32(info_a, begin, size, left.data());
+    file_b.read_f32(info_b, begin, size, right.data());
+    for (size_t i = 0; i < static_cast<size_t>(size); ++i) {
+      const bool same = left[i] == right[i] || (std::isnan(left[i]) && std::isnan(right[i]));
+      const double d = same ? 0 : std::fabs(static_cast<double>(left[i]) - right[i]);
+      out.largest = std::isnan(d) ? HUGE_VAL : std::max(out.largest, d);
+      error += d * d;
+      if (std::isfinite(left[i])) norm += static_cast<double>(left[i]) * left[i];
+    }
+    file_a.release_pages(info_a, begin, size);
+    file_b.release_pages(info_b, begin, size);
+  }
+  out.relative = error == 0 ? 0 : norm > 0 && std::isfinite(error) ? std::sqrt(error / norm) : HUGE_VAL;
+  return out;
+}
+
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json("infinite"); }
+
+}  // namespace
+
+void inspect_difference(const std::string& path_a, const std::string& path_b, bool json) {
+  const io::WeightFiles a = io::WeightFiles::open(path_a), b = io::WeightFiles::open(path_b);
+  const CancelToken cancel = cancel_on_interrupt();
+  std::vector<std::string> only_a, only_b, types;
+  std::vector<Difference> values;
+  int64_t equal = 0;
+  for (const std::string& name : a.names()) {
+    if (cancel.cancelled()) fail(ErrorCode::cancelled, "cancelled");
+    const io::TensorInfo *left = a.find(name), *right = b.find(name);
+    if (!right) {
+      only_a.push_back(name);
+      continue;
+    }
+    const bool typed = left->shape == right->shape && left->encoding() == right->encoding();
+    if (!typed)
+      types.push_back(fmt::format("{}: {} {}, {} {}", name, left->encoding(), left->shape.str(), right->encoding(),
+                                  right->shape.str()));
+    if (!(left->shape == right->shape)) continue;
+    const Difference found = compare(name, a, b);
+    if (found.largest > 0)
+      values.push_back(found);
+    else if (typed)
+      ++equal;
+  }
+  for (const std::string& name : b.names())
+    if (!a.find(name)) only_b.push_back(name);
+  std::stable_sort(values.begin(), values.end(),
+                   [](const Difference& x, const Difference& y) { return x.relative > y.relative; });
+  if (json) {
+    Json differing = Json::array();
+    for (const Difference& d : values)
+      differing.push_back(
+          {{"name", d.name}, {"relative_error", number(d.relative)}, {"largest_difference", number(d.largest)}});
+    return print({{"a", path_a},
+                  {"b", path_b},
+                  {"equal", equal},
+                  {"only_a", only_a},
+                  {"only_b", only_b},
+                  {"types", types},
+                  {"values", differing}});
+  }
+  print(fmt::format("{} tensors equal, {} with other values, {} of another type or shape, {} only in A, {} only in B",
+                    equal, values.size(), types.size(), only_a.size(), only_b.size()));
+  for (const std::string& name : only_a) print("  only in A  " + printable(name, 400));
+  for (const std::string& name : only_b) print("  only in B  " + printable(name, 400));
+  for (const std::string& line : types) print("  type       " + printable(line, 500));
+  for (const Difference& d : values)
+    print(fmt::format("  values     {}: relative error {:.3e}, largest difference {:.3e}", printable(d.name, 400),
+                      d.relative, d.largest));
+}
+
+}  // namespace easel::cli

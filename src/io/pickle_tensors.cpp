@@ -1,0 +1,100 @@
+// From the values of a pickle to named tensors.
+#include <set>
+
+#include "base/fail.h"
+#include "io/pickle.h"
+#include "io/pickle_globals.h"
+
+namespace easel::io {
+
+namespace {
+
+constexpr int kMaxDictionaries = 32;
+constexpr size_t kMaxEntries = 1'000'000;
+
+std::string key_text(const Pickle::Node& key) {
+  return key.kind == Pickle::Kind::integer ? std::to_string(key.integer) : std::string(key.text);
+}
+
+}  // namespace
+
+struct Pickle::Walk {
+  std::string where;
+  std::vector<PickledTensor> out;
+  std::set<std::string> names;
+  size_t entries = 0;
+};
+
+const Pickle::Node* Pickle::find(const Node& dict, std::string_view key) const {
+  if (dict.kind != Kind::dict) return nullptr;
+  for (size_t i = 0; i + 1 < dict.items.size(); i += 2)
+    if (node(dict.items[i]).kind == Kind::text && node(dict.items[i]).text == key) return &node(dict.items[i + 1]);
+  return nullptr;
+}
+
+void Pickle::walk(const Node& dict, const std::string& prefix, int depth, Walk& state) const {
+  if (depth > kMaxDictionaries)
+    fail(ErrorCode::io, "{}: expected dictionaries nested at most {} deep, found more", state.where, kMaxDictionaries);
+  for (size_t i = 0; i + 1 < dict.items.size(); i += 2) {
+    const Node &key = node(dict.items[i]), &value = node(dict.items[i + 1]);
+    // Shared dictionaries expand: two entries each, thirty deep, are a billion.
+    if (++state.entries > kMaxEntries)
+      fail(ErrorCode::io, "{}: expected at most {} entries in its dictionaries, found more (shared ones count anew)",
+           state.where, kMaxEntries);
+    if (value.kind != Kind::dict && value.kind != Kind::tensor) continue;
+    if (key.kind != Kind::text && key.kind != Kind::integer)
+      fail(ErrorCode::io, "{}: '{}': expected texts as names of tensors, found another value", state.where,
+           printable(prefix));
+    const std::string name = prefix + key_text(key);
+    if (name.size() > 1000)
+      fail(ErrorCode::io, "{}: '{}': expected names of at most 1000 bytes", state.where, printable(name));
+    if (value.kind == Kind::dict) {
+      walk(value, name + ".", depth + 1, state);
+      continue;
+    }
+    for (const char c : name)
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+        fail(ErrorCode::io, "{}: tensor '{}': expected a name without control characters", state.where,
+             printable(name));
+    if (!state.names.insert(name).second)
+      fail(ErrorCode::io, "{}: tensor '{}' occurs twice", state.where, printable(name));
+    state.out.push_back(tensors_[static_cast<size_t>(value.integer)]);
+    state.out.back().name = name;
+  }
+}
+
+std::vector<PickledTensor> Pickle::named_tensors(std::string_view where) const {
+  Walk state{printable(where, 300), {}, {}, 0};
+  const Node* dict = find(root(), "state_dict");
+  if (!dict || dict->kind != Kind::dict) dict = &root();
+  if (dict->kind != Kind::dict)
+    fail(ErrorCode::io, "{}: expected a dictionary of tensors, found another value", state.where);
+  walk(*dict, "", 1, state);
+  return std::move(state.out);
+}
+
+std::map<std::string, uint64_t> Pickle::storage_element_bytes() const {
+  std::map<std::string, uint64_t> out;
+  for (const Node& storage : nodes_)
+    if (storage.kind == Kind::storage)
+      out[std::string(storage.text)] =
+          static_cast<uint64_t>(size_of(*kAllowedGlobals[node(storage.items[0]).integer].dtype));
+  return out;
+}
+
+std::map<std::string, std::string> Pickle::scalars() const {
+  std::map<std::string, std::string> out;
+  if (root().kind != Kind::dict) return out;
+  for (size_t i = 0; i + 1 < root().items.size(); i += 2) {
+    const Node &key = node(root().items[i]), &value = node(root().items[i + 1]);
+    if (key.kind != Kind::text) continue;
+    const std::string name(key.text);
+    if (value.kind == Kind::integer) out[name] = std::to_string(value.integer);
+    if (value.kind == Kind::boolean) out[name] = value.integer ? "true" : "false";
+    if (value.kind == Kind::real) out[name] = fmt::format("{}", value.real);
+    if (value.kind == Kind::text) out[name] = value.text;
+  }
+  return out;
+}
+
+}  // namespace easel::io

@@ -1,0 +1,354 @@
+#include "pipelines/convert.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include "base/fail.h"
+#include "io/atomic_file.h"
+#include "io/gguf.h"
+#include "pipelines/model_folder.h"
+#include "pipelines/model_tensors.h"
+
+namespace easel::pipelines {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+enum class Target { safetensors, gguf, folder };
+
+/// Removes what was begun unless it was kept.
+class Cleanup {
+ public:
+  explicit Cleanup(std::vector<std::string> paths = {}) : paths_(std::move(paths)) {}
+  ~Cleanup() {
+    std::error_code ignored;
+    for (const std::string& path : paths_) fs::remove_all(path, ignored);
+  }
+  Cleanup(const Cleanup&) = delete;
+  Cleanup& operator=(const Cleanup&) = delete;
+  void add(const std::string& path) { paths_.push_back(path); }
+  void keep() { paths_.clear(); }
+
+ private:
+  std::vector<std::string> paths_;
+};
+
+class Converter {
+ public:
+  Converter(const ConvertOptions& options, const ByteProgress& progress, const CancelToken& cancel)
+      : options_(options), progress_(progress), cancel_(cancel) {}
+
+  ConvertResult run() {
+    choose_target();
+    for (size_t i = 0; i < options_.inputs.size(); ++i)
+      models_.push_back(std::make_unique<ModelTensors>(options_.inputs[i], i == 0 ? options_.vae : ""));
+    choose_names();
+    if (target_ == Target::folder)
+      write_folder();
+    else
+      write_single();
+    return std::move(result_);
+  }
+
+ private:
+  const ModelTensors& first() const { return *models_.front(); }
+
+  // ---- what is asked for ---------------------------------------------------------------------------------------
+
+  void choose_target() {
+    const fs::path out = options_.output;
+    const std::string extension = out.extension(), shown = printable(options_.output, 400);
+    target_ = extension == ".safetensors" ? Target::safetensors : extension == ".gguf" ? Target::gguf : Target::folder;
+    for (const char* other : {".ckpt", ".pt", ".pth", ".bin", ".json"})
+      if (extension == other)
+        fail(ErrorCode::invalid_argument, "OUTPUT {}: expected a .safetensors or .gguf file or a folder, found {}",
+             shown, other);
+    std::error_code error;
+    if (fs::exists(out, error) &&
+        !(target_ == Target::folder && fs::is_directory(out, error) && fs::is_empty(out, error)))
+      fail(ErrorCode::io, "OUTPUT {}: expected a new name, found something there", shown);
+    if (options_.encoding && options_.encoding->format != BlockFormat::none && target_ != Target::gguf)
+      fail(ErrorCode::invalid_argument, "--dtype {}: expected a .gguf output for packed tensors, found {}",
+           options_.encoding->name(), shown);
+    if (options_.max_shard_bytes && target_ == Target::gguf)
+      fail(ErrorCode::invalid_argument, "--max-shard-size: expected safetensors, found {}", shown);
+    if (target_ == Target::folder && !options_.component.empty())
+      fail(ErrorCode::invalid_argument, "--component: expected a file as output, found the folder {}", shown);
+  }
+
+  void choose_names() {
+    names_ = options_.names;
+    if (target_ == Target::folder) {
+      if (names_ == Names::original)
+        fail(ErrorCode::invalid_argument, "--names original: expected a file as output, found a folder");
+      names_ = Names::diffusers;
+    }
+    // The components of a folder have the same names; in one file only the original layout tells them apart.
+    if (names_ == Names::keep && first().folder())
+      names_ = options_.component.empty() ? Names::original : Names::diffusers;
+    if (names_ == Names::diffusers && target_ != Target::folder && options_.component.empty())
+      fail(ErrorCode::invalid_argument,
+           "--names diffusers: expected a folder as output, or one part with --component unet, vae or text_encoder");
+    if (!options_.component.empty() && !first().has_component(options_.component))
+      fail(ErrorCode::io, "{}: expected a {} to take out, found none", printable(first().path(), 400),
+           options_.component);
+    if (target_ == Target::folder)
+      for (const char* part : {"unet", "vae", "text_encoder"})
+        if (!first().has_component(part))
+          fail(ErrorCode::io, "{}: expected a whole Stable Diffusion 1.x model for a folder, found no {}{}",
+               printable(first().path(), 400), part, std::string(part) == "vae" ? "; --vae FILE supplies one" : "");
+    for (const auto& model : models_)
+      for (const char* part : {"unet", "vae", "text_encoder"})
+        if (first().has_component(part) && !first().replaced.contains(part) && !model->has_component(part) &&
+            wanted(part))
+          fail(ErrorCode::io, "{}: expected a {} to merge, found none", printable(model->path(), 400), part);
+  }
+
+  bool wanted(const std::string& component) const {
+    return options_.component.empty() || options_.component == component;
+  }
+
+  // ---- one tensor ----------------------------------------------------------------------------------------------
+
+  std::string original_name(const ModelTensor& tensor) const {
+    const bool part = !options_.component.empty();  // a part by itself goes without the prefix of the whole
+    if (tensor.component == "unet") return ldm_unet_names(*first().unet, part ? "" : kLdmUNet)(tensor.name).front();
+    if (tensor.component == "vae") return ldm_vae_names(*first().vae, part ? "" : kLdmVae)(tensor.name).front();
+    return (part ? "text_model." : kLdmText) + tensor.name;
+  }
+
+  Recipe recipe_for(const ModelTensor& tensor) const {
+    Recipe out;
+    out.shape = tensor.info->shape;
+    if (tensor.component.empty() || (names_ == Names::keep && !first().replaced.contains(tensor.component))) {
+      out.name = tensor.info->name;
+    } else if (names_ == Names::diffusers) {
+      out.name = tensor.name;
+      out.shape = tensor.shape;
+    } else {
+      out.name = original_name(tensor);
+      out.shape = tensor.shape;
+      // The original autoencoder's attention is made of 1×1 convolutions.
+      if (out.name.find("attn_1.") != std::string::npos && out.shape.rank() == 2)
+        out.shape = {out.shape[0], out.shape[1], 1, 1};
+    }
+    out.terms.push_back({tensor.file, tensor.info, 1});
+    if (models_.size() > 1 && is_floating(tensor.info->dtype)) add_terms(tensor, out);
+    choose_encoding(tensor, out);
+    return out;
+  }
+
+  void add_terms(const ModelTensor& tensor, Recipe& out) const {
+    if (first().replaced.contains(tensor.component)) return;
+    // Beside a model whose parts are known stand things like training schedules, which are no weights.
+    if (first().unet && tensor.component.empty()) return;
+    out.terms.front().weight = options_.weights.front();
+    for (size_t i = 1; i < models_.size(); ++i) {
+      const ModelTensor* other = models_[i]->find(tensor.component, tensor.name);
+      const std::string where = printable(models_[i]->path(), 400);
+      if (!other)
+        fail(ErrorCode::io, "{}: expected a tensor '{}' to merge, found none", where, printable(tensor.info->name));
+      if (other->info->shape.numel() != tensor.info->shape.numel() || !(other->shape == tensor.shape))
+        fail(ErrorCode::shape_mismatch, "{}: tensor '{}': expected shape {} as in {}, found {}", where,
+             printable(other->info->name), tensor.info->shape.str(), printable(first().path(), 400),
+             other->info->shape.str());
+      out.terms.push_back({other->file, other->info, options_.weights[i]});
+    }
+  }
+
+  // What packing would harm most: the ends of the networks, and the VAE, whose errors are seen directly.
+  static bool sensitive(const ModelTensor& tensor) {
+    if (tensor.component == "vae") return true;
+    for (const char* name : {"conv_in.", "conv_out.", "time_embedding.", "embeddings."})
+      if (tensor.name.starts_with(name)) return true;
+    if (!tensor.component.empty()) return false;
+    // The same in the original names of models that are only passed through.
+    for (const char* name : {"first_stage_model.", "input_blocks.0.0.", ".out.2.", "time_embed.", "label_emb.",
+                             "token_embedding.", "positional_embedding", "img_in.", "txt_in.", "time_in.", "vector_in.",
+                             "guidance_in.", "final_layer.", "x_embedder.", "t_embedder.", "y_embedder.", "pos_embed"})
+      if (tensor.name.find(name) != std::string::npos) return true;
+    return false;
+  }
+
+  void choose_encoding(const ModelTensor& tensor, Recipe& out) const {
+    out.stored_shape = out.shape;
+    out.encoding = {tensor.info->dtype, tensor.info->format};
+    if (!is_floating(tensor.info->dtype)) return;
+    const bool fp8 = out.encoding.dtype == DType::f8_e4m3 || out.encoding.dtype == DType::f8_e5m2;
+    if (!options_.encoding) {
+      if (target_ != Target::gguf) {
+        out.encoding.format = BlockFormat::none;  // decoded: f32
+      } else if (fp8) {
+        out.encoding.dtype = DType::f16;  // holds every fp8 number
+      } else if (tensor.info->packed() &&
+                 (out.shape.empty() || out.shape.back() % block_elements(tensor.info->format) != 0)) {
+        cut_rows(out);
+      }
+      return;
+    }
+    out.encoding = *options_.encoding;
+    const bool small_float = out.encoding.dtype == DType::f8_e4m3 || out.encoding.dtype == DType::f8_e5m2;
+    if (small_float && out.shape.rank() < 2) out.encoding.dtype = DType::f16;  // norms and biases
+    if (out.encoding.format == BlockFormat::none) return;
+    if (out.shape.rank() < 2) {
+      out.encoding = {DType::f32, BlockFormat::none};
+    } else if (sensitive(tensor)) {
+      out.encoding = {DType::f16, BlockFormat::none};
+    } else if (out.shape.back() % block_elements(out.encoding.format) != 0) {
+      cut_rows(out);
+    }
+  }
+
+  // Kernels of convolutions have rows of three: they are cut anew into rows of whole blocks.
+  static void cut_rows(Recipe& out) {
+    constexpr int64_t kRow = 256;
+    const int64_t count = out.shape.numel(), block = block_elements(out.encoding.format);
+    const int64_t row = count % kRow == 0 ? kRow : block;
+    if (count == 0 || count % row != 0)
+      out.encoding = {DType::f16, BlockFormat::none};
+    else
+      out.stored_shape = {count / row, row};
+  }
+
+  // ---- files ---------------------------------------------------------------------------------------------------
+
+  /// Recipes of a component, or of everything where empty, in the order of the file.
+  std::vector<Recipe> recipes(const std::string& component) {
+    std::vector<Recipe> out;
+    for (const ModelTensor& tensor : first().tensors()) {
+      if (!component.empty() && tensor.component != component) continue;
+      out.push_back(recipe_for(tensor));
+    }
+    if (target_ != Target::gguf)  // each aligned to its elements
+      std::stable_sort(out.begin(), out.end(), [](const Recipe& a, const Recipe& b) {
+        return size_of(a.encoding.dtype) > size_of(b.encoding.dtype);
+      });
+    return out;
+  }
+
+  std::map<std::string, std::string> metadata() const {
+    std::map<std::string, std::string> out;
+    // What a GGUF file says about itself is typed, and about that file.
+    const bool text = std::ranges::none_of(
+        first().tensors(), [](const ModelTensor& t) { return t.file.container() == io::Container::gguf; });
+    if (text) out = first().metadata();
+    if (target_ != Target::gguf) {
+      out["format"] = "pt";
+      return out;
+    }
+    out["general.architecture"] = first().unet ? "sd1" : "none";
+    out["general.name"] = fs::path(options_.output).stem().string();
+    return out;
+  }
+
+  /// One file, or shards with their index, as `path` names them.
+  void write_file(const std::string& path, std::vector<Recipe> tensors, Cleanup& cleanup) {
+    if (tensors.empty()) fail(ErrorCode::io, "{}: expected tensors, found none", printable(first().path(), 400));
+    const auto size_of_recipe = [](const Recipe& r) {
+      return io::encoded_bytes(r.encoding.dtype, r.encoding.format, r.stored_shape);
+    };
+    std::vector<RecipeFile> files(1);
+    uint64_t bytes = 0, total = 0;
+    for (Recipe& recipe : tensors) {
+      const uint64_t size = size_of_recipe(recipe);
+      if (options_.max_shard_bytes && bytes > 0 && bytes + size > options_.max_shard_bytes) {
+        files.emplace_back();
+        bytes = 0;
+      }
+      bytes += size;
+      total += size;
+      files.back().tensors.push_back(std::move(recipe));
+    }
+    const std::string stem = path.substr(0, path.rfind('.'));
+    nlohmann::ordered_json index = {{"metadata", {{"total_size", total}}},
+                                    {"weight_map", nlohmann::ordered_json::object()}};
+    for (size_t i = 0; i < files.size(); ++i) {
+      RecipeFile& file = files[i];
+      file.path = files.size() == 1 ? path : fmt::format("{}-{:05}-of-{:05}.safetensors", stem, i + 1, files.size());
+      file.gguf = target_ == Target::gguf;
+      file.metadata = metadata();
+      std::error_code error;
+      if (fs::exists(file.path, error))
+        fail(ErrorCode::io, "OUTPUT {}: expected a new name, found something there", printable(file.path, 400));
+      for (const Recipe& recipe : file.tensors)
+        index["weight_map"][recipe.name] = fs::path(file.path).filename().string();
+    }
+    for (const RecipeFile& file : files) {
+      write_recipes(
+          file, result_.bytes, [&](uint64_t done, uint64_t) { report(done); }, cancel_);
+      cleanup.add(file.path);
+      result_.files.push_back(file.path);
+      result_.tensors += static_cast<int64_t>(file.tensors.size());
+      if (options_.check) check_recipes(file, result_.check, cancel_);
+    }
+    if (files.size() == 1) return;
+    io::AtomicFile list(stem + ".safetensors.index.json");
+    list.write(index.dump(2) + "\n");
+    list.commit();
+    cleanup.add(list.path());
+  }
+
+  void report(uint64_t done) const {
+    if (progress_) progress_(done, expected_bytes_);
+  }
+  void expect(const std::vector<Recipe>& tensors) {
+    for (const Recipe& r : tensors)
+      expected_bytes_ += io::encoded_bytes(r.encoding.dtype, r.encoding.format, r.stored_shape);
+  }
+
+  void write_single() {
+    std::vector<Recipe> tensors = recipes(options_.component);
+    expect(tensors);
+    Cleanup cleanup;
+    write_file(options_.output, std::move(tensors), cleanup);
+    cleanup.keep();
+  }
+
+  void write_folder() {
+    fs::path out = fs::path(options_.output).lexically_normal();
+    if (!out.has_filename()) out = out.parent_path();
+    const fs::path parent = out.has_parent_path() ? out.parent_path() : fs::path(".");
+    const fs::path begun = parent / fmt::format(".easel-{}-{}.part", out.filename().string(), ::getpid());
+    std::error_code error;
+    Cleanup cleanup({begun.string()});
+    if (!fs::create_directory(begun, error))
+      fail(ErrorCode::io, "OUTPUT {}: cannot be made: {}", printable(options_.output, 400), error.message());
+    write_descriptions(first(), options_.tokenizer, begun.string());
+    std::map<std::string, std::vector<Recipe>> parts;
+    for (const char* part : {"unet", "vae", "text_encoder"}) expect(parts[part] = recipes(part));
+    for (auto& [part, tensors] : parts) {
+      const char* name = part == "text_encoder" ? "model.safetensors" : "diffusion_pytorch_model.safetensors";
+      write_file((begun / part / name).string(), std::move(tensors), cleanup);
+    }
+    for (const ModelTensor& tensor : first().tensors())
+      if (tensor.component.empty()) result_.left_out.push_back(tensor.name);
+    fs::rename(begun, out, error);
+    if (error) fail(ErrorCode::io, "OUTPUT {}: cannot be made: {}", printable(options_.output, 400), error.message());
+    cleanup.keep();
+    for (std::string& file : result_.files) file = (out / fs::path(file).lexically_relative(begun)).string();
+  }
+
+  const ConvertOptions& options_;
+  const ByteProgress& progress_;
+  const CancelToken& cancel_;
+  Target target_ = Target::safetensors;
+  Names names_ = Names::keep;
+  std::vector<std::unique_ptr<ModelTensors>> models_;
+  uint64_t expected_bytes_ = 0;
+  ConvertResult result_;
+};
+
+}  // namespace
+
+ConvertResult convert(const ConvertOptions& options, const ByteProgress& progress, const CancelToken& cancel) {
+  if (options.inputs.empty() || options.inputs.size() > 3 ||
+      (options.inputs.size() > 1 && options.weights.size() != options.inputs.size()))
+    fail(ErrorCode::invalid_argument, "convert: expected one input, or two or three with a weight each");
+  return Converter(options, progress, cancel).run();
+}
+
+}  // namespace easel::pipelines

@@ -1,0 +1,39 @@
+// Packed number formats: rows cut into blocks of elements that share scales, as GGUF files hold them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace easel {
+
+/// Formats of ggml (https://github.com/ggml-org/ggml, ggml-common.h); `none` is plain elements of a DType.
+enum class BlockFormat : uint8_t { none, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs };
+
+inline constexpr BlockFormat kBlockFormats[] = {BlockFormat::q4_0, BlockFormat::q4_1,   BlockFormat::q5_0,
+                                                BlockFormat::q5_1, BlockFormat::q8_0,   BlockFormat::q2_k,
+                                                BlockFormat::q3_k, BlockFormat::q4_k,   BlockFormat::q5_k,
+                                                BlockFormat::q6_k, BlockFormat::iq4_nl, BlockFormat::iq4_xs};
+
+/// Elements of a block; a row must be a whole number of blocks. 1 for none.
+int64_t block_elements(BlockFormat format) noexcept;
+/// Bytes of a block; 0 for none.
+int64_t block_bytes(BlockFormat format) noexcept;
+/// "q4_k"; "" for none.
+std::string_view to_string(BlockFormat format) noexcept;
+/// The inverse of to_string, for names in lower case.
+std::optional<BlockFormat> block_format_from_name(std::string_view name) noexcept;
+
+/// count elements of packed blocks → f32. count: a multiple of block_elements(). Bit-equal to the `gguf` package's
+/// gguf.quants.dequantize (float32 arithmetic in its order). blocks need no alignment.
+void dequantize(BlockFormat format, const void* blocks, float* out, int64_t count) noexcept;
+
+/// Whether quantize() can write it: q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k.
+bool can_quantize(BlockFormat format) noexcept;
+
+/// count finite f32 elements → packed blocks. The first five are bit-equal to gguf.quants.quantize; the k formats
+/// search scales as ggml's quantize_row_*_K_ref does: for each sub-block the scale (and offset) with the least squared
+/// error among a few candidates, weighted by √mean(x²) + |x| (q4_k, q5_k) or x² (q6_k).
+void quantize(BlockFormat format, const float* values, void* blocks, int64_t count) noexcept;
+
+}  // namespace easel

@@ -1,0 +1,290 @@
+// f32 → packed blocks; the layouts are in block_format.cpp.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include <easel/half.h>
+
+#include "tensor/block_format.h"
+
+namespace easel {
+
+namespace {
+
+constexpr int kSuper = 256;
+
+void put_half(uint8_t* p, float value) noexcept {
+  const uint16_t bits = f16_from_float(value);
+  std::memcpy(p, &bits, 2);
+}
+float get_half(const uint8_t* p) noexcept {
+  uint16_t bits;
+  std::memcpy(&bits, p, 2);
+  return f16_to_float(bits);
+}
+
+// A level from 0 to max; NaN (0 · infinity where a scale is subnormal) becomes 0.
+uint8_t level(float value, int max) noexcept {
+  if (!(value > 0)) return 0;
+  return static_cast<uint8_t>(std::min(value, static_cast<float>(max)));
+}
+int nearest(float value, int min, int max) noexcept {
+  if (!(value > static_cast<float>(min))) return min;
+  if (value >= static_cast<float>(max)) return max;
+  return static_cast<int>(std::nearbyint(value));
+}
+float inverse(float d) noexcept { return d == 0 ? 0 : 1 / d; }
+
+// q4_0 and q5_0: the value of largest magnitude gets the lowest level, so that d has its sign.
+void symmetric(const float* x, uint8_t* b, bool five) noexcept {
+  float extreme = x[0];
+  for (int i = 1; i < 32; ++i)
+    if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
+  const int top = five ? 31 : 15;
+  const float d = extreme / (five ? -16.0f : -8.0f), id = inverse(d), half = five ? 16.5f : 8.5f;
+  put_half(b, d);
+  uint8_t* qs = b + (five ? 6 : 2);
+  uint32_t high = 0;
+  for (int i = 0; i < 16; ++i) {
+    const uint8_t low = level(x[i] * id + half, top), up = level(x[i + 16] * id + half, top);
+    qs[i] = static_cast<uint8_t>((low & 15) | (up & 15) << 4);
+    high |= static_cast<uint32_t>(low >> 4) << i | static_cast<uint32_t>(up >> 4) << (i + 16);
+  }
+  if (five) std::memcpy(b + 2, &high, 4);
+}
+
+// q4_1 and q5_1: levels from the least to the largest value.
+void with_offset(const float* x, uint8_t* b, bool five) noexcept {
+  const auto [low_at, high_at] = std::minmax_element(x, x + 32);
+  const float min = *low_at, max = *high_at;
+  const int top = five ? 31 : 15;
+  const float d = (max - min) / static_cast<float>(top), id = inverse(d);
+  put_half(b, d);
+  put_half(b + 2, min);
+  uint8_t* qs = b + (five ? 8 : 4);
+  uint32_t high = 0;
+  for (int i = 0; i < 16; ++i) {
+    const uint8_t low = level((x[i] - min) * id + 0.5f, top), up = level((x[i + 16] - min) * id + 0.5f, top);
+    qs[i] = static_cast<uint8_t>((low & 15) | (up & 15) << 4);
+    high |= static_cast<uint32_t>(low >> 4) << i | static_cast<uint32_t>(up >> 4) << (i + 16);
+  }
+  if (five) std::memcpy(b + 4, &high, 4);
+}
+
+void q8_0(const float* x, uint8_t* b) noexcept {
+  float largest = 0;
+  for (int i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(x[i]));
+  const float d = largest / 127, id = inverse(d);
+  put_half(b, d);
+  for (int i = 0; i < 32; ++i) {
+    const float q = std::round(x[i] * id);  // halves away from zero
+    b[2 + i] = static_cast<uint8_t>(static_cast<int8_t>(std::isnan(q) ? 0 : std::clamp(q, -127.0f, 127.0f)));
+  }
+}
+
+struct ScaleMin {
+  float scale = 0, min = 0;  ///< x ≈ scale · level − min, min ≥ 0
+};
+
+// Of nstep + 1 trial scales, each refined by weighted least squares, the one with the least weighted squared error.
+ScaleMin fit_scale_and_min(const float* x, int levels, const float* weights, uint8_t* best, float first,
+                           int steps) noexcept {
+  constexpr int kCount = 32;
+  uint8_t trial[kCount];
+  float min = x[0], max = x[0], sum_w = 0, sum_x = 0;
+  for (int i = 0; i < kCount; ++i) {
+    min = std::min(min, x[i]);
+    max = std::max(max, x[i]);
+    sum_w += weights[i];
+    sum_x += weights[i] * x[i];
+  }
+  min = std::min(min, 0.0f);
+  const float lowest = min, range = max - min;
+  if (!(range > 0) || !(static_cast<float>(levels) / range <= std::numeric_limits<float>::max())) {
+    std::fill_n(best, kCount, uint8_t{0});
+    return {0, -min};
+  }
+  const auto error_of = [&](float scale, float offset, const uint8_t* q) {
+    float error = 0;
+    for (int i = 0; i < kCount; ++i) {
+      const float difference = scale * static_cast<float>(q[i]) + offset - x[i];
+      error += weights[i] * (difference * difference);
+    }
+    return error;
+  };
+  const float plain = static_cast<float>(levels) / range;
+  float scale = 1 / plain;
+  for (int i = 0; i < kCount; ++i) best[i] = static_cast<uint8_t>(nearest(plain * (x[i] - lowest), 0, levels));
+  float best_error = error_of(scale, min, best);
+  for (int step = 0; step <= steps; ++step) {
+    const float inverse_scale = (first + 0.1f * static_cast<float>(step) + static_cast<float>(levels)) / range;
+    float sum_l = 0, sum_l2 = 0, sum_xl = 0;
+    for (int i = 0; i < kCount; ++i) {
+      const int q = nearest(inverse_scale * (x[i] - lowest), 0, levels);
+      trial[i] = static_cast<uint8_t>(q);
+      const auto l = static_cast<float>(q);
+      sum_l += weights[i] * l;
+      sum_l2 += weights[i] * l * l;
+      sum_xl += weights[i] * l * x[i];
+    }
+    const float determinant = sum_w * sum_l2 - sum_l * sum_l;
+    if (!(determinant > 0)) continue;
+    float this_scale = (sum_w * sum_xl - sum_x * sum_l) / determinant;
+    float this_min = (sum_l2 * sum_x - sum_l * sum_xl) / determinant;
+    if (this_min > 0) {
+      this_min = 0;
+      this_scale = sum_xl / sum_l2;
+    }
+    const float error = error_of(this_scale, this_min, trial);
+    if (error < best_error) {
+      std::copy_n(trial, kCount, best);
+      best_error = error;
+      scale = this_scale;
+      min = this_min;
+    }
+  }
+  return {scale, -min};
+}
+
+// q4_k and q5_k: eight sub-blocks of 32, their scales and offsets in 6 bits of d and m.
+void q45_k(const float* x, uint8_t* b, bool five) noexcept {
+  const int levels = five ? 31 : 15;
+  uint8_t q[kSuper];
+  float weights[32];
+  ScaleMin parts[8];
+  float max_scale = 0, max_min = 0;
+  for (int j = 0; j < 8; ++j) {
+    float squares = 0;
+    for (int i = 0; i < 32; ++i) squares += x[32 * j + i] * x[32 * j + i];
+    const float mean = std::sqrt(squares / 32);
+    for (int i = 0; i < 32; ++i) weights[i] = mean + std::fabs(x[32 * j + i]);
+    parts[j] = five ? fit_scale_and_min(x + 32 * j, levels, weights, q + 32 * j, -0.5f, 15)
+                    : fit_scale_and_min(x + 32 * j, levels, weights, q + 32 * j, -1.0f, 20);
+    max_scale = std::max(max_scale, parts[j].scale);
+    max_min = std::max(max_min, parts[j].min);
+  }
+  const float to_scale = max_scale > 0 ? 63 / max_scale : 0, to_min = max_min > 0 ? 63 / max_min : 0;
+  uint8_t scale[8], min[8];
+  for (int j = 0; j < 8; ++j) {
+    scale[j] = static_cast<uint8_t>(nearest(to_scale * parts[j].scale, 0, 63));
+    min[j] = static_cast<uint8_t>(nearest(to_min * parts[j].min, 0, 63));
+  }
+  put_half(b, max_scale / 63);
+  put_half(b + 2, max_min / 63);
+  uint8_t* packed = b + 4;
+  for (int j = 0; j < 4; ++j) {
+    packed[j] = static_cast<uint8_t>(scale[j] | (scale[j + 4] >> 4) << 6);
+    packed[j + 4] = static_cast<uint8_t>(min[j] | (min[j + 4] >> 4) << 6);
+    packed[j + 8] = static_cast<uint8_t>((scale[j + 4] & 15) | (min[j + 4] & 15) << 4);
+  }
+  // The levels again, now for the scales as they were rounded.
+  const float d = get_half(b), m = get_half(b + 2);
+  for (int j = 0; j < 8; ++j) {
+    const float step = d * static_cast<float>(scale[j]), offset = m * static_cast<float>(min[j]);
+    if (step == 0) continue;
+    for (int i = 32 * j; i < 32 * j + 32; ++i) q[i] = static_cast<uint8_t>(nearest((x[i] + offset) / step, 0, levels));
+  }
+  uint8_t *high = b + 16, *qs = b + (five ? 48 : 16);
+  if (five) std::fill_n(high, 32, uint8_t{0});
+  for (int j = 0; j < 8; j += 2)
+    for (int i = 0; i < 32; ++i) {
+      const uint8_t low = q[32 * j + i], up = q[32 * j + 32 + i];
+      qs[16 * j + i] = static_cast<uint8_t>((low & 15) | (up & 15) << 4);
+      if (five) high[i] = static_cast<uint8_t>(high[i] | (low >> 4) << j | (up >> 4) << (j + 1));
+    }
+}
+
+// The scale s for which s · level is nearest to x, weighted by x², with levels −32 … 31.
+float fit_scale(const float* x) noexcept {
+  constexpr int kLevels = 32;
+  constexpr float kNothing = 1e-15f;
+  float extreme = 0;
+  for (int i = 0; i < 16; ++i)
+    if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
+  if (std::fabs(extreme) < kNothing) return 0;
+  float scale = 0, best = 0;
+  const auto consider = [&](float inverse_scale, bool first) {
+    float sum_xl = 0, sum_l2 = 0;
+    for (int i = 0; i < 16; ++i) {
+      const auto l = static_cast<float>(nearest(inverse_scale * x[i], -kLevels, kLevels - 1));
+      const float w = x[i] * x[i];
+      sum_xl += w * x[i] * l;
+      sum_l2 += w * l * l;
+    }
+    if (!(sum_l2 > 0)) return;
+    if (first || sum_xl * sum_xl > best * sum_l2) {
+      scale = sum_xl / sum_l2;
+      best = scale * sum_xl;
+    }
+  };
+  consider(-static_cast<float>(kLevels) / extreme, true);
+  for (int step = -9; step <= 9; ++step)
+    if (step != 0) consider(-(static_cast<float>(kLevels) + 0.1f * static_cast<float>(step)) / extreme, false);
+  return scale;
+}
+
+void q6_k(const float* x, uint8_t* b) noexcept {
+  constexpr float kNothing = 1e-15f;
+  float scales[16], largest = 0;
+  for (int j = 0; j < 16; ++j) {
+    scales[j] = fit_scale(x + 16 * j);
+    if (std::fabs(scales[j]) > std::fabs(largest)) largest = scales[j];
+  }
+  std::fill_n(b, block_bytes(BlockFormat::q6_k), uint8_t{0});
+  if (std::fabs(largest) < kNothing) {
+    // Level 32 is zero, whatever the scales.
+    std::fill_n(b + 128, 64, uint8_t{0xaa});
+    return;
+  }
+  const float to_scale = -128 / largest;
+  put_half(b + 208, 1 / to_scale);
+  const float d = get_half(b + 208);
+  for (int j = 0; j < 16; ++j) {
+    const int scale = nearest(to_scale * scales[j], -128, 127);
+    b[192 + j] = static_cast<uint8_t>(scale);
+    const float step = d * static_cast<float>(scale);
+    for (int i = 16 * j; i < 16 * j + 16; ++i) {
+      const int q = step == 0 ? 32 : nearest(x[i] / step, -32, 31) + 32;
+      const int half = i / 128, at = i % 128;
+      b[half * 64 + at % 64] |= static_cast<uint8_t>((q & 15) << (at / 64 * 4));
+      b[128 + half * 32 + at % 32] |= static_cast<uint8_t>((q >> 4) << (at / 32 * 2));
+    }
+  }
+}
+
+}  // namespace
+
+bool can_quantize(BlockFormat format) noexcept {
+  switch (format) {
+    case BlockFormat::q4_0:
+    case BlockFormat::q4_1:
+    case BlockFormat::q5_0:
+    case BlockFormat::q5_1:
+    case BlockFormat::q8_0:
+    case BlockFormat::q4_k:
+    case BlockFormat::q5_k:
+    case BlockFormat::q6_k: return true;
+    default: return false;
+  }
+}
+
+void quantize(BlockFormat format, const float* values, void* blocks, int64_t count) noexcept {
+  auto* b = static_cast<uint8_t*>(blocks);
+  const int64_t elements = block_elements(format), bytes = block_bytes(format);
+  for (int64_t done = 0; done + elements <= count; done += elements, values += elements, b += bytes) {
+    switch (format) {
+      case BlockFormat::q4_0: symmetric(values, b, false); break;
+      case BlockFormat::q5_0: symmetric(values, b, true); break;
+      case BlockFormat::q4_1: with_offset(values, b, false); break;
+      case BlockFormat::q5_1: with_offset(values, b, true); break;
+      case BlockFormat::q8_0: q8_0(values, b); break;
+      case BlockFormat::q4_k: q45_k(values, b, false); break;
+      case BlockFormat::q5_k: q45_k(values, b, true); break;
+      case BlockFormat::q6_k: q6_k(values, b); break;
+      default: return;
+    }
+  }
+}
+
+}  // namespace easel
