@@ -619,7 +619,8 @@ def export(args):
     """Write configurations, tokenizer and, once they are trained, the weights."""
     from diffusers import __version__ as diffusers_version
     from safetensors.torch import save_file
-    vocabulary.write(args.model / "tokenizer")
+    if not (args.model / "tokenizer" / "vocab.json").exists():      # the weights belong to the one they learnt with
+        vocabulary.write(args.model / "tokenizer")
     vae, unet, text_encoder = new_vae(), new_unet(), new_text_encoder()
     vae.register_to_config(scaling_factor=SCALING_FACTOR)
     _write_config(args.model / "vae", "config.json", vae)
