@@ -33,8 +33,10 @@ constexpr const char* kHelp =
 Makes pictures as generate does, throws them away and tells what each phase took: the best and
 the median of all rounds. Loading and compiling happen once.
 
-  --model DIR|FILE|NAME         diffusers folder, .safetensors file or name; default: the demo model
+  --model DIR|FILE|NAME         diffusers folder, file (.safetensors, .ckpt, .gguf) or name;
+                                default: the demo model
   --model-dir DIR               where names are looked up first
+  --unet, --vae, --text-encoder FILE    replaces that part of the model
   --tokenizer DIR               for single files that hold none
   --width N, --height N         pixels, multiples of 8; default: the model's size
   --batch-size N                pictures computed together (1)
