@@ -37,11 +37,18 @@ Makes pictures from a prompt and prints their paths.
   --vae-tiling on|off|auto      decode in bands without seams: less memory for large pictures (auto)
 
   --steps N                     denoising steps (20)
-  --sampler NAME                ddpm, ddim, pndm, dpm_solver++, euler, euler_ancestral, …
-  --scheduler NAME              spacing: karras, exponential, beta, linspace, leading, trailing
-  --eta X                       noise of ddim, 0 to 1 (0)
+  --sampler NAME                ddim, dpm_solver++, euler, heun, uni_pc, … (docs/SAMPLERS.md); k_NAME: as ComfyUI
+  --scheduler NAME              noise levels: karras, exponential, beta, simple, sgm_uniform, trailing, …
+  --sigmas A,B,…                the noise levels themselves; --rho X of karras and polyexponential
+  --denoise X, --start-step N, --end-step N    only the last part, or some steps, of the schedule
+  --eta X                       share of the noise drawn anew, 0 to 1; default: as the sampler has it
+  --s-churn, --s-tmin, --s-tmax, --s-noise X; --rtol, --atol X     for samplers that have them
   --guidance-scale X            how strictly to follow the prompt (7.5); up to 1: without negative
+  --guidance-rescale X          0 to 1; --guidance-start, --guidance-end X: only in this part, 0 to 1
+  --dynamic-thresholding X      reach of a milder scale; --threshold-quantile X (1)
   --seed N                      default: random, and printed
+  --rng NAME                    torch, comfy, cuda, a1111, a1111_cpu: whose random numbers (torch)
+  --eta-noise-seed-delta N, --variation-seed N, --variation-strength X    with --rng a1111
   --width N, --height N         pixels, multiples of 8; default: the model's size
   --num-images-per-prompt N     (1)
   --batch-size N                pictures computed together (all of a prompt); changes no picture
@@ -130,6 +137,7 @@ void add_all(Arguments& a, GenerateOptions& o) {
   a.text("--scheduler", o.scheduler);
   a.number("--eta", o.eta, 0);
   a.number("--guidance-scale", o.guidance_scale, -HUGE_VAL);
+  o.sampling.add_to(a);
   a.seed("--seed", o.seed);
   a.whole("--width", o.width, 1, INT32_MAX);
   a.whole("--height", o.height, 1, INT32_MAX);
