@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,7 +38,7 @@ struct LoadOptions {
   /// names, also whole checkpoints, of which the one part is taken.
   std::string unet_file, vae_file, text_encoder_file;
   std::vector<std::string> embeddings;  ///< textual inversions: .safetensors files, and folders of them
-  bool keep_text_encoder = true;  ///< false: its memory is given back once the prompts of a call are encoded
+  bool keep_text_encoder = true;        ///< false: its memory is given back once the prompts of a call are encoded
   /// Resident bytes of the process that no request may exceed; 0: what the machine has. A request that fits in no way
   /// is refused before it runs, with out_of_memory and a line that says what would fit.
   int64_t memory_limit = 0;
@@ -46,6 +47,34 @@ struct LoadOptions {
   std::function<void(const std::string&)> warn;  ///< one line per warning; empty: standard error
   bool plan_only = false;  ///< a folder of configurations is enough: describe() tells the plan, nothing runs
   CancelToken cancel;      ///< stops loading and running
+};
+
+/// The rest of what a sampler can be told. Defaults leave everything as the sampler has it.
+struct SamplingOptions {
+  std::vector<double> sigmas;   ///< the noise levels themselves, decreasing; instead of steps and scheduler
+  double denoise = 1;           ///< below 1: the last part of a schedule of ⌊steps/denoise⌋ steps
+  int start_step = 0;           ///< first step that runs
+  std::optional<int> end_step;  ///< steps from here on do not run; what noise is left stays
+  double s_churn = 0, s_tmin = 0, s_tmax = std::numeric_limits<double>::infinity(),
+         s_noise = 1;                 ///< Karras et al. 2022
+  std::optional<double> rho;          ///< of the schedules karras and polyexponential
+  double rtol = 0.05, atol = 0.0078;  ///< tolerances of dpm_adaptive
+};
+
+/// What is done to classifier-free guidance; see docs/SAMPLERS.md. Defaults change nothing.
+struct GuidanceOptions {
+  double rescale = 0;                 ///< towards the deviation of the prompt's prediction, 0 to 1
+  double start = 0, end = 1;          ///< the part of the trained timesteps, from the noisiest, in which it acts
+  std::optional<double> mimic_scale;  ///< dynamic thresholding: the reach of this milder guidance scale
+  double threshold_quantile = 1;      ///< of the deviations that dynamic thresholding clamps to
+};
+
+/// Where the noise comes from; see docs/SAMPLERS.md.
+struct NoiseRules {
+  std::string rng;                    ///< torch ("": the same), comfy, cuda, a1111, a1111_cpu
+  uint64_t eta_noise_seed_delta = 0;  ///< a1111: added to the seed for the noise of the steps
+  double variation_strength = 0;      ///< a1111: how far to the noise of another seed, 0 to 1
+  uint64_t variation_seed = 0;
 };
 
 /// One prompt's worth of pictures. Results depend on these fields alone, never on time, threads or earlier calls.
@@ -59,8 +88,11 @@ struct TextToImageRequest {
   int steps = 20;
   double guidance_scale = 7.5;  ///< ≤ 1 runs no negative branch
   std::string sampler;          ///< empty: the model's own scheduler
-  std::string scheduler;        ///< sigma spacing: karras, exponential, …; empty: the model's own
-  double eta = 0;               ///< DDIM only
+  std::string scheduler;        ///< noise levels: karras, sgm_uniform, …; empty: the model's own
+  std::optional<double> eta;    ///< share of the removed noise that is drawn anew; none: as the sampler has it
+  SamplingOptions sampling;
+  GuidanceOptions guidance;
+  NoiseRules noise;
   uint64_t seed = 0;
   int64_t width = 0, height = 0;  ///< pixels, multiples of the VAE's factor (8); 0: the model's own size
   int num_images_per_prompt = 1;
@@ -76,7 +108,7 @@ struct Picture {
 };
 
 struct StepProgress {
-  int done = 0, total = 0;  ///< denoiser runs of this request
+  int done = 0, total = 0;  ///< denoiser runs of this request; no total (0) where step sizes adapt
   double seconds = 0;       ///< of the last one
 };
 
@@ -96,6 +128,8 @@ struct TextToImageResult {
 
 /// Called with ("latents.3", tensor) and the like: see the names under `--trace` in the README. Tensors are f32.
 using TraceSink = std::function<void(const std::string& name, const Tensor& value)>;
+
+enum class ScheduleFormat { text, json, svg };
 
 /// A loaded model. Calls from several threads are served one after the other.
 class TextToImagePipeline {
@@ -134,6 +168,8 @@ class TextToImagePipeline {
   std::string describe(const TextToImageRequest& request, bool kernels = false) const;
   /// The same as JSON text.
   std::string describe_json(const TextToImageRequest& request, bool kernels = false) const;
+  /// The timesteps and noise levels that a request's sampler visits, one line per step.
+  std::string describe_schedule(const TextToImageRequest& request, ScheduleFormat format) const;
   /// How the prompts of a request are read: conditionings, schedule, chunks, tokens and weights; as text or as JSON.
   std::string describe_prompt(const TextToImageRequest& request, bool json = false) const;
 

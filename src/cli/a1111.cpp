@@ -31,6 +31,17 @@ constexpr SamplerName kSamplers[] = {
     {"PLMS", "plms"},
     {"PLMS", "pndm"},
     {"PLMS", "PNDMScheduler"},
+    {"Heun", "heun"},
+    {"LMS", "lms"},
+    {"DPM2", "dpm_2"},
+    {"DPM2 a", "dpm_2_ancestral"},
+    {"DPM fast", "dpm_fast"},
+    {"DPM adaptive", "dpm_adaptive"},
+    {"DPM++ 2S a", "dpmpp_2s_ancestral"},
+    {"DPM++ SDE", "dpmpp_sde"},
+    {"DPM++ 2M SDE Heun", "dpmpp_2m_sde_heun"},
+    {"UniPC", "uni_pc"},
+    {"LCM", "lcm"},
     {"DPM++ 2M SDE", "dpmpp_2m_sde"},
     {"DPM++ 2M SDE", "sde_dpm_solver++"},
     {"DPM++ 3M SDE", "dpmpp_3m_sde"},
@@ -125,6 +136,11 @@ void set_field(PictureMetadata& m, const std::string& key, const std::string& va
   if (key == "Clip skip") m.clip_skip = parse_whole(place, value, 1, 1000);
   if (key == "Prompt style") m.prompt_style = value;
   if (key == "Eta" || key == "Eta DDIM") m.eta = parse_number(place, value, 0);
+  if (key == "RNG" && (value == "NV" || value == "GPU")) m.sampling.rng = "a1111";
+  if (key == "RNG" && value == "CPU") m.sampling.rng = "a1111_cpu";
+  if (key == "ENSD") m.sampling.eta_noise_seed_delta = parse_seed(place, value);
+  if (key == "Variation seed") m.sampling.variation_seed = parse_seed(place, value);
+  if (key == "Variation seed strength") m.sampling.variation_strength = parse_number(place, value, 0);
   if (key == "Model") m.model = value;
   if (key == "Size") {
     const size_t x = std::min(value.find('x'), value.size());
@@ -148,7 +164,17 @@ std::string to_a1111(const PictureMetadata& m) {
     fields.emplace_back("Schedule type", spacing);
   }
   if (m.guidance_scale) fields.emplace_back("CFG scale", fmt::format("{}", *m.guidance_scale));
-  if (m.seed) fields.emplace_back("Seed", std::to_string(*m.seed));
+  // The web UI counts the seed up from picture to picture, and so do its rules here.
+  const bool counts = m.sampling.rng && m.sampling.rng->starts_with("a1111") && !m.sampling.variation_strength;
+  if (m.seed)
+    fields.emplace_back("Seed",
+                        std::to_string(*m.seed + (counts ? static_cast<uint64_t>(m.index.value_or(0)) : uint64_t{0})));
+  if (m.sampling.rng == "a1111" || m.sampling.rng == "a1111_cpu")
+    fields.emplace_back("RNG", m.sampling.rng == "a1111" ? "NV" : "CPU");
+  if (m.sampling.eta_noise_seed_delta) fields.emplace_back("ENSD", std::to_string(*m.sampling.eta_noise_seed_delta));
+  if (m.sampling.variation_seed) fields.emplace_back("Variation seed", std::to_string(*m.sampling.variation_seed));
+  if (m.sampling.variation_strength)
+    fields.emplace_back("Variation seed strength", fmt::format("{}", *m.sampling.variation_strength));
   if (m.width && m.height) fields.emplace_back("Size", fmt::format("{}x{}", *m.width, *m.height));
   if (m.model) fields.emplace_back("Model", *m.model);
   if (m.clip_skip) fields.emplace_back("Clip skip", std::to_string(*m.clip_skip));
@@ -173,6 +199,9 @@ PictureMetadata from_a1111(const std::string& text, const std::string& where) {
     ours |= key == "Version" && value.starts_with("easel");
   }
   if (!ours && !out.prompt_style) out.prompt_style = "a1111";
+  // Its default, which it does not write down.
+  if (!out.sampling.rng && (out.sampling.variation_strength || out.sampling.eta_noise_seed_delta))
+    out.sampling.rng = "a1111";
   const std::string prompts = begin == 0 ? "" : text.substr(0, begin - 1);
   const std::string mark = "Negative prompt: ";
   size_t negative = prompts.starts_with(mark) ? 0 : prompts.find("\n" + mark);

@@ -126,6 +126,38 @@ TEST(Metadata, PromptStyles) {
   EXPECT_EQ(a1111.clip_skip, 2);
 }
 
+TEST(Metadata, SamplingComesBack) {
+  PictureMetadata m = example();
+  m.sampling.rng = "a1111_cpu";
+  m.sampling.eta_noise_seed_delta = 31337;
+  m.sampling.s_churn = 0.25;
+  m.sampling.sigmas = "14.6, 3, 0";
+  m.sampling.end_step = 2;
+  m.seed = 10;
+  const io::PngText text = to_png_text(m);
+  const PictureMetadata json = from_png_text(text, "x.png");
+  EXPECT_EQ(json.sampling.rng, "a1111_cpu");
+  EXPECT_EQ(json.sampling.eta_noise_seed_delta, 31337u);
+  EXPECT_EQ(json.sampling.s_churn, 0.25);
+  EXPECT_EQ(json.sampling.sigmas, "14.6, 3, 0");
+  EXPECT_EQ(json.sampling.end_step, 2);
+  EXPECT_EQ(json.sampling.start_step, std::nullopt);
+  EXPECT_EQ(json.seed, 10u);
+  const PictureMetadata a1111 = from_png_text({text[0]}, "x.png");
+  EXPECT_EQ(a1111.sampling.rng, "a1111_cpu");
+  EXPECT_EQ(a1111.sampling.eta_noise_seed_delta, 31337u);
+  EXPECT_EQ(a1111.seed, 12u);  // of the third picture
+  TextToImageRequest request;
+  json.sampling.apply(request);
+  EXPECT_EQ(request.sampling.sigmas, (std::vector<double>{14.6, 3, 0}));
+  EXPECT_EQ(request.steps, 2);
+  SamplingArguments bad;
+  for (const char* text : {"", "1,,0", "1,x", "1;0", "nan,0"}) {
+    bad.sigmas = text;
+    EXPECT_THROW(bad.apply(request), Error) << text;
+  }
+}
+
 TEST(Metadata, WhatIsWrongIsNamed) {
   EXPECT_THROW(from_png_text({}, "x.png"), Error);
   EXPECT_THROW(from_png_text({{"Comment", "hello"}}, "x.png"), Error);

@@ -11,6 +11,7 @@
 #include "cli/interrupts.h"
 #include "cli/model_lookup.h"
 #include "cli/options.h"
+#include "cli/output_files.h"
 #include "io/png.h"
 
 namespace easel::cli {
@@ -45,6 +46,9 @@ two weight files differ; or how a prompt is read.
                                 with --json every distinct call and the rows it could take
   --diff A B                    the differences of two weight files
   --no-hash                     a weight file without SHA-256, which reads all of it
+  --schedule                    instead, the noise levels that a sampler visits, as a table and as
+                                schedule_000_steps20.svg in --out-dir (outputs); with --steps, --sampler,
+                                --scheduler, --sigmas and the other options of sampling of generate
   --json                        one JSON object on standard output
 )";
 
@@ -60,6 +64,23 @@ int inspect_picture(const std::string& path, bool json) {
   }
   std::puts(fmt::format("{}: {}x{}", printable(path, 400), png.image.width, png.image.height).c_str());
   for (const auto& [keyword, value] : png.text) std::puts(fmt::format("{}:\n{}", keyword, value).c_str());
+  return 0;
+}
+
+int inspect_schedule(const TextToImagePipeline& pipeline, const TextToImageRequest& request, const std::string& out_dir,
+                     bool json) {
+  const std::string svg = pipeline.describe_schedule(request, ScheduleFormat::svg);
+  OutputFolder folder(out_dir);
+  folder.create();
+  const std::string path = folder.write_text("schedule", request.steps, "svg", svg);
+  if (json) {
+    Json out = Json::parse(pipeline.describe_schedule(request, ScheduleFormat::json));
+    out["file"] = path;
+    print(out);
+  } else {
+    std::fputs(pipeline.describe_schedule(request, ScheduleFormat::text).c_str(), stdout);
+    std::puts(path.c_str());
+  }
   return 0;
 }
 
@@ -86,8 +107,10 @@ int inspect(std::span<const std::string> args) {
   std::optional<double> guidance_scale;
   std::optional<std::string> prompt, negative_prompt, prompt_style;
   std::optional<uint64_t> seed;
+  std::optional<std::string> sampler, scheduler, out_dir;
+  SamplingArguments sampling;
   std::optional<std::string> diff;
-  bool kernels = false, json = false, no_hash = false;
+  bool kernels = false, json = false, no_hash = false, schedule = false;
   Arguments arguments("inspect", kHelp);
   arguments.positional("MODEL", target);
   model.add_to(arguments);
@@ -103,6 +126,11 @@ int inspect(std::span<const std::string> args) {
   arguments.seed("--seed", seed);
   arguments.whole("--clip-skip", clip_skip, 1, 1000);
   arguments.flag("--kernels", kernels);
+  arguments.flag("--schedule", schedule);
+  arguments.text("--sampler", sampler);
+  arguments.text("--scheduler", scheduler);
+  arguments.text("--out-dir", out_dir);
+  sampling.add_to(arguments);
   arguments.text("--diff", diff);
   arguments.flag("--no-hash", no_hash);
   arguments.flag("--json", json);
@@ -116,7 +144,7 @@ int inspect(std::span<const std::string> args) {
   if (negative_prompt) check_utf8("--negative-prompt", *negative_prompt);
   for (const auto& [option, given] : {std::pair("--prompt-style", prompt_style.has_value()),
                                       {"--negative-prompt", negative_prompt.has_value()},
-                                      {"--steps", steps.has_value()},
+                                      {"--steps", steps.has_value() && !schedule},
                                       {"--seed", seed.has_value()}})
     if (given && !prompt) fail(ErrorCode::invalid_argument, "{}: expected together with --prompt", option);
   if (!prompt && target && is_weight_file(*target)) return inspect_weights(*target, json, !no_hash), 0;
@@ -142,7 +170,11 @@ int inspect(std::span<const std::string> args) {
   request.steps = static_cast<int>(steps.value_or(request.steps));
   request.seed = seed.value_or(0);
   request.clip_skip = static_cast<int>(clip_skip.value_or(1));
+  request.sampler = sampler.value_or("");
+  request.scheduler = scheduler.value_or("");
+  sampling.apply(request);
   pipeline.validate(request);
+  if (schedule) return inspect_schedule(pipeline, request, out_dir.value_or("outputs"), json);
   std::string text = prompt ? pipeline.describe_prompt(request, json)
                      : json ? pipeline.describe_json(request, kernels)
                             : pipeline.describe(request, kernels);

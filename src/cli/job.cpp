@@ -121,7 +121,9 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
   base.guidance_scale = either(options.guidance_scale, picture.guidance_scale).value_or(base.guidance_scale);
   base.sampler = either(options.sampler, picture.sampler).value_or("");
   base.scheduler = either(options.scheduler, picture.scheduler).value_or("");
-  base.eta = either(options.eta, picture.eta).value_or(0);
+  base.eta = either(options.eta, picture.eta);
+  job.sampling = options.sampling.over(picture.sampling);
+  job.sampling.apply(base);
   base.width = either(options.width, picture.width).value_or(0);
   base.height = either(options.height, picture.height).value_or(0);
   base.num_images_per_prompt =
@@ -181,6 +183,7 @@ PictureMetadata describe_picture(const Job& job, const TextToImageRequest& reque
   m.scheduler_class = info.scheduler_class;
   m.guidance_scale = request.guidance_scale;
   m.eta = request.eta;
+  m.sampling = job.sampling;
   m.seed = request.seed;
   m.unet_dtype = to_string(info.unet);
   m.vae_dtype = to_string(info.vae);

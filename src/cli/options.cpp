@@ -14,7 +14,6 @@ namespace easel::cli {
 const char* const kGenerateHelp =
     R"(Usage: easel generate [PROMPT] [options]
 Makes pictures from a prompt and prints their paths.
-
   PROMPT, --prompt TEXT         what to draw; plain UTF-8, taken literally unless a style is given
   --negative-prompt TEXT        what to keep out of the picture
   --prompt-file FILE            one prompt per line instead; blank lines and # comments are skipped
@@ -23,35 +22,35 @@ Makes pictures from a prompt and prints their paths.
   --embedding FILE|DIR          textual inversions for these styles; may be given several times
   --from-image PNG              make that picture again, from what its file says; options override
 
-  --model DIR|FILE|NAME         diffusers folder, file (.safetensors, .ckpt, .gguf) or name;
-                                default: the demo model
-  --model-dir DIR               where names are looked up first, then $EASEL_MODELS (a:b:c)
-                                and ~/.local/share/easel/models
+  --model DIR|FILE|NAME         folder, file (.safetensors, .ckpt, .gguf) or name (the demo model)
+  --model-dir DIR               before $EASEL_MODELS (a:b:c) and ~/.local/share/easel/models
   --tokenizer DIR               vocab.json and merges.txt, for single files that hold none
   --unet, --vae, --text-encoder FILE    replaces that part of the model
-  --dtype TYPE                  fp32, bf16 or fp16; default: bf16 where the processor has it
-  --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    for one part
+  --dtype, --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    fp32, bf16 (where fast) or fp16
   --device cpu  --threads N     default: one thread per physical core
   --memory-limit BYTES          stay below it (2.6GB, 2600MiB) or say what would fit
   --offload                     keep only the part in use in memory; packs again for each prompt
   --vae-tiling on|off|auto      decode in bands without seams: less memory for large pictures (auto)
 
-  --steps N                     denoising steps (20)
-  --sampler NAME                ddpm, ddim, pndm, dpm_solver++, euler, euler_ancestral, …
-  --scheduler NAME              spacing: karras, exponential, beta, linspace, leading, trailing
-  --eta X                       noise of ddim, 0 to 1 (0)
+  --steps N  --seed N           denoising steps (20); default seed: random, and printed
+  --sampler NAME                ddim, dpm_solver++, euler, heun, …; k_NAME as in ComfyUI: docs/SAMPLERS.md
+  --scheduler NAME              noise levels: karras, exponential, beta, simple, sgm_uniform, …
+  --sigmas A,B,…                the noise levels themselves; --rho X of karras and polyexponential
+  --denoise X, --start-step N, --end-step N    only the last part, or some steps, of the schedule
+  --eta, --s-churn, --s-tmin, --s-tmax, --s-noise, --rtol, --atol X    for samplers that have them
   --guidance-scale X            how strictly to follow the prompt (7.5); up to 1: without negative
-  --seed N                      default: random, and printed
+  --guidance-rescale X          0 to 1; --guidance-start, --guidance-end X: only in this part
+  --dynamic-thresholding X      reach of a milder scale; --threshold-quantile X (1)
+  --rng NAME                    torch, comfy, cuda, a1111, a1111_cpu: whose random numbers (torch)
+  --eta-noise-seed-delta N, --variation-seed N, --variation-strength X    with --rng a1111
   --width N, --height N         pixels, multiples of 8; default: the model's size
-  --num-images-per-prompt N     (1)
-  --batch-size N                pictures computed together (all of a prompt); changes no picture
+  --num-images-per-prompt N     (1); --batch-size N at a time (all), which changes no picture
   --initial-latents FILE        safetensors with the noise to start from, as `latents`
 
   --out-dir DIR                 for img_000_steps20.png and so on (outputs); nothing is overwritten
   --save-latents, --save-grid   also write the final latents; one picture of all pictures
   --trace FILE                  safetensors with embeddings, the latents of every step, decoded
-  --json                        one JSON object with files, seeds and seconds on standard output
-  --quiet                       no progress, no notes
+  --json, --quiet               files, seeds, seconds as JSON on stdout; no progress, no notes
 )";
 
 void ModelOptions::add_to(Arguments& arguments) {
@@ -130,6 +129,7 @@ void add_all(Arguments& a, GenerateOptions& o) {
   a.text("--scheduler", o.scheduler);
   a.number("--eta", o.eta, 0);
   a.number("--guidance-scale", o.guidance_scale, -HUGE_VAL);
+  o.sampling.add_to(a);
   a.seed("--seed", o.seed);
   a.whole("--width", o.width, 1, INT32_MAX);
   a.whole("--height", o.height, 1, INT32_MAX);

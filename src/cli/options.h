@@ -9,6 +9,7 @@
 #include <easel/pipeline.h>
 
 #include "cli/arguments.h"
+#include "cli/sampling_options.h"
 
 namespace easel::cli {
 
@@ -36,6 +37,7 @@ struct GenerateOptions {
   std::optional<int64_t> steps, width, height, num_images_per_prompt, batch_size;
   std::optional<std::string> sampler, scheduler;
   std::optional<double> guidance_scale, eta;
+  SamplingArguments sampling;
   std::optional<uint64_t> seed;
   std::optional<std::string> initial_latents, from_image;
   std::optional<std::string> trace;

@@ -43,6 +43,16 @@ std::string OutputFolder::write(const std::string& prefix, int64_t steps, const 
   }
 }
 
+std::string OutputFolder::write_text(const std::string& prefix, int64_t steps, const std::string& extension,
+                                     const std::string& text) {
+  for (int64_t index = next_index(path_, prefix);; ++index) {
+    io::AtomicFile file(
+        (fs::path(path_) / fmt::format("{}_{:03}_steps{}.{}", prefix, index, steps, extension)).string());
+    file.write(text);
+    if (file.commit_new()) return file.path();
+  }
+}
+
 int64_t next_index(const std::string& folder, const std::string& prefix) {
   int64_t next = 0;
   std::error_code error;

@@ -20,6 +20,9 @@ class OutputFolder {
   void create() const;
   /// Writes a picture under the next free name and returns its path. Throws io.
   std::string write(const std::string& prefix, int64_t steps, const io::Image& image, const io::PngText& text);
+  /// The same with a text in a file of another extension.
+  std::string write_text(const std::string& prefix, int64_t steps, const std::string& extension,
+                         const std::string& text);
 
  private:
   std::string path_;

@@ -28,6 +28,7 @@ void each_field(Metadata& m, Visit&& visit) {
   visit("scheduler_class", m.scheduler_class);
   visit("guidance_scale", m.guidance_scale);
   visit("eta", m.eta);
+  SamplingArguments::each(visit, m.sampling);
   visit("seed", m.seed);
   visit("width", m.width);
   visit("height", m.height);

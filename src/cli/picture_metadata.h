@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/sampling_options.h"
 #include "io/png.h"
 
 namespace easel::cli {
@@ -21,6 +22,7 @@ struct PictureMetadata {
   std::optional<std::string> sampler, scheduler;  ///< "": the model's own
   std::optional<std::string> scheduler_class;     ///< the class behind the model's own scheduler; for readers
   std::optional<double> guidance_scale, eta;
+  SamplingArguments sampling;
   std::optional<uint64_t> seed;
   std::optional<std::string> unet_dtype, vae_dtype, text_encoder_dtype;
   std::optional<std::string> model;       ///< short name

@@ -26,6 +26,10 @@ void ProgressBar::phase(const std::string& text) { draw(text); }
 
 void ProgressBar::steps(const std::string& label, const StepProgress& progress) {
   if (!shown_) return;
+  if (progress.total == 0) {  // nobody knows how many there will be
+    draw(fmt::format("{}{}{} steps  {:.2f} s/step", label, label.empty() ? "" : " ", progress.done, progress.seconds));
+    return;
+  }
   constexpr int kCells = 24;
   const int total = std::max(progress.total, 1);
   const int filled = static_cast<int>(static_cast<int64_t>(kCells) * std::min(progress.done, total) / total);

@@ -5,6 +5,7 @@
 #include "exec/call.h"
 #include "exec/profile.h"
 #include "pipelines/text_to_image_impl.h"
+#include "sampling/schedule_plot.h"
 
 namespace easel {
 
@@ -167,6 +168,15 @@ std::string TextToImagePipeline::describe_json(const TextToImageRequest& request
                    {"one_component_at_a_time", plan.one_at_a_time},
                    {"split_guidance", plan.split_guidance}};
   return out.dump();
+}
+
+std::string TextToImagePipeline::describe_schedule(const TextToImageRequest& request, ScheduleFormat format) const {
+  const std::vector<sampling::NoiseLevel> levels = impl_->sampler_for(request)->levels();
+  if (format == ScheduleFormat::json) return sampling::schedule_json(levels);
+  if (format == ScheduleFormat::text) return sampling::schedule_table(levels);
+  const std::string sampler = request.sampler.empty() ? impl_->info.scheduler_class : request.sampler;
+  const std::string scheduler = request.scheduler.empty() ? "" : ", " + request.scheduler;
+  return sampling::schedule_svg(levels, fmt::format("{}{}: {} steps", sampler, scheduler, levels.size() - 1));
 }
 
 }  // namespace easel

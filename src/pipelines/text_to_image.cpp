@@ -8,8 +8,8 @@
 #include "exec/profile.h"
 #include "models/autoencoder_kl.h"
 #include "models/unet_2d_condition.h"
+#include "pipelines/requests.h"
 #include "pipelines/text_to_image_impl.h"
-#include "sampling/random.h"
 
 namespace easel {
 
@@ -31,15 +31,6 @@ DType chosen_dtype(Precision& precision, device::Isa isa) {
     precision = isa >= device::Isa::avx512_bf16 ? Precision::bf16 : Precision::fp32;
   return precision == Precision::bf16 ? DType::bf16 : precision == Precision::fp16 ? DType::f16 : DType::f32;
 }
-
-class GeneratorNoise : public sampling::NoiseSource {
- public:
-  explicit GeneratorNoise(uint64_t seed) : generator_(seed) {}
-  void randn(std::span<float> out) override { generator_.randn(out); }
-
- private:
-  sampling::TorchGenerator generator_;
-};
 
 }  // namespace
 
@@ -136,13 +127,13 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   };
   check_side("width", r.width);
   check_side("height", r.height);
-  if (!std::isfinite(r.guidance_scale))
-    fail(ErrorCode::invalid_argument, "--guidance-scale: expected a finite number, found {}", r.guidance_scale);
-  if (!(r.eta >= 0 && r.eta <= 1)) fail(ErrorCode::invalid_argument, "--eta: expected 0 to 1, found {}", r.eta);
   job.prompt = text_encoder->plan(r, false);
   job.negative = text_encoder->plan(r, true);
-  // Mixing several conditionings takes the negative one as its origin.
-  job.guided = r.guidance_scale > 1 || job.prompt.mixed();
+  // Throw for bad names, values and combinations. Mixing several conditionings takes the negative one as its origin.
+  const bool always_guided = sampler_for(r)->wants_unconditional();
+  job.guided = r.guidance_scale > 1 || always_guided || job.prompt.mixed();
+  guidance_for(job);
+  sampling::check_noise(pipelines::noise_options_of(r));
   job.tokens = text_encoder->tokens() * pipelines::common_chunks(job.prompt, job.guided ? &job.negative : nullptr);
   job.latent_height = r.height / factor;
   job.latent_width = r.width / factor;
@@ -153,18 +144,29 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
       fail(ErrorCode::invalid_argument, "--initial-latents: expected latents of shape {} in f32, found {} in {}",
            expected.str(), r.initial_latents->shape().str(), to_string(r.initial_latents->dtype()));
   }
-  sampler_for(r);  // throws for bad names and combinations
   return job;
 }
 
 std::unique_ptr<sampling::Sampler> TextToImagePipeline::Impl::sampler_for(const TextToImageRequest& request) const {
-  sampling::SamplerOptions sampler_options{request.steps, request.eta, std::nullopt};
-  if (!request.scheduler.empty()) sampler_options.sigma_schedule = request.scheduler;
-  return sampling::make_sampler(files.scheduler, request.sampler, sampler_options);
+  return sampling::make_sampler(files.scheduler, request.sampler, pipelines::sampler_options_of(request));
 }
 
-Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan, int pictures) const {
-  const int64_t branches = static_cast<int64_t>(job.prompt.branches.size()) + (job.guided ? 1 : 0);
+sampling::GuidancePtr TextToImagePipeline::Impl::guidance_for(const Job& job) const {
+  const GuidanceOptions& g = job.request.guidance;
+  sampling::GuidanceOptions options;
+  options.scale = job.request.guidance_scale;
+  options.always = job.guided;
+  options.rescale = g.rescale;
+  options.start = g.start;
+  options.end = g.end;
+  options.mimic_scale = g.mimic_scale;
+  options.threshold_quantile = g.threshold_quantile;
+  return sampling::make_guidance(options);
+}
+
+Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan, int pictures,
+                                               bool negative) const {
+  const int64_t branches = static_cast<int64_t>(job.prompt.branches.size()) + (negative ? 1 : 0);
   return {{"batch", plan.split_guidance ? pictures : pictures * branches},
           {"height", job.latent_height},
           {"width", job.latent_width},
@@ -172,7 +174,7 @@ Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& 
 }
 
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan) const {
-  return unet_sizes(job, plan, plan.batch_size);
+  return unet_sizes(job, plan, plan.batch_size, job.guided);
 }
 
 Bindings TextToImagePipeline::Impl::vae_sizes(const Job& job, int pictures) const {
@@ -192,24 +194,25 @@ std::vector<pipelines::PromptText> TextToImagePipeline::Impl::texts_of(const Job
 
 // ---- denoising -----------------------------------------------------------------------------------------------------
 
-Tensor TextToImagePipeline::Impl::initial_latents(const Job& job, sampling::NoiseSource& noise) const {
+Tensor TextToImagePipeline::Impl::initial_latents(const Job& job, sampling::RunNoise& noise) const {
   if (job.request.initial_latents) return job.request.initial_latents->clone();
   const Tensor latents = Tensor::empty(
       DType::f32, {job.request.num_images_per_prompt, files.vae.latent_channels, job.latent_height, job.latent_width});
-  noise.randn(latents.span<float>());
+  noise.first(latents.span<float>());
   return latents;
 }
 
 struct TextToImagePipeline::Impl::Denoiser {
-  Denoiser(Impl& pipeline, const Job& job, int count)
-      : conditioning(*pipeline.text_encoder, job.prompt, job.guided ? &job.negative : nullptr),
-        guided(job.guided),
-        split(job.guided && pipeline.residency.split_guidance),
-        pictures(count),
-        scale(static_cast<float>(job.request.guidance_scale)) {
-    const Bindings sizes = pipeline.unet_sizes(job, pipeline.residency, pictures);
+  Denoiser(Impl& pipeline, const Job& job, int count, bool with_negative)
+      : conditioning(*pipeline.text_encoder, job.prompt, with_negative ? &job.negative : nullptr),
+        negative(with_negative),
+        split(with_negative && pipeline.residency.split_guidance),
+        pictures(count) {
+    const Bindings sizes = pipeline.unet_sizes(job, pipeline.residency, pictures, negative);
+    // The prompt alone, where guidance pauses, has a session of its own: others of these sizes hold other texts.
+    const int first = job.guided && !negative ? static_cast<int>(job.prompt.branches.size()) + 1 : 0;
     for (int branch = 0; branch < (split ? conditioning.branches() : 1); ++branch)
-      sessions.push_back(pipeline.unet->session(sizes, {}, branch));
+      sessions.push_back(pipeline.unet->session(sizes, {}, first + branch));
   }
 
   /// Before the predictions of a step from 0: what the prompts say there.
@@ -221,8 +224,8 @@ struct TextToImagePipeline::Impl::Denoiser {
     for (const int branch : changed) sessions[static_cast<size_t>(branch)]->run(graph::Rate::request);
   }
 
-  // sample: [n, C, h, w], already scaled; out: the guided prediction of the same shape.
-  void predict(std::span<const float> sample, double timestep, std::span<float> out) {
+  // sample: [n, C, h, w], already scaled; the predictions stay in the sessions until the next call.
+  sampling::Branches predict(std::span<const float> sample, double timestep, const Shape& shape, double progress) {
     for (const auto& session : sessions) {
       const Tensor t = session->tensor("timestep");
       const auto values = session->tensor("sample").span<float>();
@@ -233,13 +236,9 @@ struct TextToImagePipeline::Impl::Denoiser {
       session->run(graph::Rate::step);
     }
     conditioning.mix([this](int branch) { return rows("noise_pred", branch); });
-    const float* prediction = rows("noise_pred", 0).data<float>();
-    if (!guided) {
-      std::copy_n(prediction, out.size(), out.begin());
-      return;
-    }
-    const float* conditional = rows("noise_pred", 1).data<float>();
-    for (size_t i = 0; i < out.size(); ++i) out[i] = prediction[i] + scale * (conditional[i] - prediction[i]);
+    const std::span<const float> first = rows("noise_pred", 0).span<float>();
+    if (!negative) return {first, {}, {}, shape, progress};
+    return {rows("noise_pred", 1).span<float>(), first, {}, shape, progress};
   }
 
   // The part of an input or output that belongs to a branch.
@@ -250,9 +249,63 @@ struct TextToImagePipeline::Impl::Denoiser {
 
   pipelines::Conditioning conditioning;
   std::vector<std::shared_ptr<exec::Session>> sessions;  // one, or one per branch
-  bool guided, split;
+  bool negative, split;
   int pictures;
-  float scale;
+};
+
+// The network as samplers see it: all pictures of a prompt, batch by batch, each with the branches that the guidance
+// reads.
+class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
+ public:
+  using AfterBatch = std::function<void(int batch, double seconds)>;
+
+  GuidedNetwork(Impl& pipeline, const Job& job, AfterBatch after)
+      : pipeline_(pipeline), job_(job), guidance_(pipeline.guidance_for(job)), after_(std::move(after)) {
+    last_timestep_ = static_cast<double>(pipeline.files.scheduler.value("num_train_timesteps", 1000) - 1);
+    const int pictures = job.request.num_images_per_prompt;
+    for (int begin = 0; begin < pictures; begin += job.batch_size)
+      denoiser(std::min(job.batch_size, pictures - begin), job.guided).at_step(0);  // no part of the first step's time
+  }
+
+  void predict(const sampling::ModelCall& call) override {
+    const int pictures = job_.request.num_images_per_prompt;
+    const size_t item = call.input.size() / static_cast<size_t>(pictures);
+    const double progress = 1 - call.timestep / last_timestep_;
+    const bool negative =
+        guidance_->wants_unconditional(progress) || !call.unconditional.empty() || job_.prompt.mixed();
+    for (int begin = 0, batch = 0; begin < pictures; begin += job_.batch_size, ++batch) {
+      const Clock::time_point start = Clock::now();
+      const int count = std::min(job_.batch_size, pictures - begin);
+      const size_t offset = static_cast<size_t>(begin) * item, size = static_cast<size_t>(count) * item;
+      const Shape shape = {count, pipeline_.files.vae.latent_channels, job_.latent_height, job_.latent_width};
+      Denoiser& network = denoiser(count, negative);
+      network.at_step(call.step);
+      const sampling::Branches branches =
+          network.predict(call.input.subspan(offset, size), call.timestep, shape, progress);
+      guidance_->combine(branches, call.output.subspan(offset, size));
+      if (!call.unconditional.empty())
+        std::copy(branches.unconditional.begin(), branches.unconditional.end(),
+                  call.unconditional.begin() + static_cast<ptrdiff_t>(offset));
+      after_(batch, seconds_since(start));
+    }
+  }
+
+  /// Lets go of the sessions: they hold what the UNet may have to give back.
+  void release() { denoisers_.clear(); }
+
+ private:
+  Denoiser& denoiser(int pictures, bool negative) {
+    auto& found = denoisers_[{pictures, negative}];  // the last batch may be smaller
+    if (!found) found = std::make_unique<Denoiser>(pipeline_, job_, pictures, negative);
+    return *found;
+  }
+
+  Impl& pipeline_;
+  const Job& job_;
+  sampling::GuidancePtr guidance_;
+  AfterBatch after_;
+  double last_timestep_;
+  std::map<std::pair<int, bool>, std::unique_ptr<Denoiser>> denoisers_;
 };
 
 TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::function<void(const StepProgress&)>& progress,
@@ -281,52 +334,34 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
     if (job.guided) trace_texts("negative_prompt_embeds", job.negative.texts());
   }
 
-  GeneratorNoise noise(request.seed);
-  const auto sampler = sampler_for(request);
-  const Tensor latents = initial_latents(job, noise);
-  const auto sample = latents.span<float>();
-  for (float& value : sample) value *= static_cast<float>(sampler->init_noise_sigma());
-
   const int pictures = request.num_images_per_prompt;
-  const int batches = (pictures + job.batch_size - 1) / job.batch_size;
-  const auto count_in = [&](int batch) { return std::min(job.batch_size, pictures - batch * job.batch_size); };
+  const Shape shape = {pictures, files.vae.latent_channels, job.latent_height, job.latent_width};
+  const auto noise = sampling::make_noise(pipelines::noise_options_of(request), shape);
+  const auto sampler = sampler_for(request);
+  const Tensor latents = initial_latents(job, *noise);
+  const auto sample = latents.span<float>();
+  sampler->start({}, sample);
   enter(*unet);
-  std::map<int, std::unique_ptr<Denoiser>> denoisers;  // by batch size: the last batch may be smaller
-  for (int batch = 0; batch < batches; ++batch) {
-    auto& denoiser = denoisers[count_in(batch)];
-    if (denoiser) continue;
-    denoiser = std::make_unique<Denoiser>(*this, job, count_in(batch));
-    denoiser->at_step(0);  // what runs once per request is no part of the first step's time
-  }
 
-  const Tensor scaled = Tensor::empty(DType::f32, latents.shape()),
-               prediction = Tensor::empty(DType::f32, latents.shape());
-  const std::vector<double>& timesteps = sampler->timesteps();
+  const int batches = (pictures + job.batch_size - 1) / job.batch_size;
   std::vector<std::vector<double>> step_seconds(static_cast<size_t>(batches));
-  StepProgress state{0, static_cast<int>(timesteps.size()) * batches, 0};
-  for (size_t i = 0; i < timesteps.size(); ++i) {
-    sampler->scale_model_input(static_cast<int>(i), sample, scaled.span<float>());
-    for (int batch = 0; batch < batches; ++batch) {
-      stage = Clock::now();
-      const int begin = batch * job.batch_size, end = begin + count_in(batch);
-      denoisers.at(end - begin)->at_step(static_cast<int>(i));
-      denoisers.at(end - begin)
-          ->predict(scaled.rows(begin, end).span<float>(), timesteps[i], prediction.rows(begin, end).span<float>());
-      state.seconds = seconds_since(stage);
-      step_seconds[static_cast<size_t>(batch)].push_back(state.seconds);
-      ++state.done;
-      if (progress) progress(state);
-    }
-    sampler->step(static_cast<int>(i), prediction.span<float>(), sample, latents.shape(), noise);
+  StepProgress state{0, sampler->model_calls() * batches, 0};
+  GuidedNetwork network(*this, job, [&](int batch, double took) {
+    step_seconds[static_cast<size_t>(batch)].push_back(took);
+    ++state.done;
+    state.seconds = took;
+    if (progress) progress(state);
+  });
+  sampler->run(network, sample, shape, *noise, [&](int i, std::span<const float>) {
     if (trace) trace(fmt::format("latents.{}", i), latents);
-  }
+  });
   for (const auto& batch : step_seconds) seconds.steps.insert(seconds.steps.end(), batch.begin(), batch.end());
 
-  denoisers.clear();  // they hold what the UNet may have to give back
+  network.release();
   Tensor all_decoded;
   if (trace) all_decoded = Tensor::empty(DType::f32, {pictures, files.vae.out_channels, request.height, request.width});
   for (int batch = 0; batch < batches; ++batch) {
-    const int begin = batch * job.batch_size, end = begin + count_in(batch);
+    const int begin = batch * job.batch_size, end = std::min(begin + job.batch_size, pictures);
     const double compiled_so_far = compiled();
     stage = Clock::now();
     const Tensor decoded = decode(job, latents.rows(begin, end));
@@ -334,7 +369,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
     if (trace) std::memcpy(all_decoded.rows(begin, end).raw(), decoded.raw(), static_cast<size_t>(decoded.bytes()));
     for (int i = 0; i < end - begin; ++i) {
       result.pictures.push_back(pipelines::to_picture(decoded, i));
-      result.pictures.back().seed = request.seed;
+      result.pictures.back().seed = sampling::image_seed(pipelines::noise_options_of(request), begin + i);
       result.pictures.back().index = begin + i;
     }
   }

@@ -12,6 +12,8 @@
 #include "pipelines/model_files.h"
 #include "pipelines/prompt_encoder.h"
 #include "pipelines/residency.h"
+#include "sampling/guidance.h"
+#include "sampling/noise.h"
 #include "sampling/sampler.h"
 
 namespace easel {
@@ -49,20 +51,22 @@ struct TextToImagePipeline::Impl {
   void enter(pipelines::Component& next);
 
   std::unique_ptr<sampling::Sampler> sampler_for(const TextToImageRequest& request) const;
+  sampling::GuidancePtr guidance_for(const Job& job) const;
 
   TextToImageResult generate(Job job, const std::function<void(const StepProgress&)>& progress, const TraceSink& trace);
   /// The texts whose embeddings the job needs, those of the negative prompt first.
   static std::vector<pipelines::PromptText> texts_of(const Job& job);
-  Tensor initial_latents(const Job& job, sampling::NoiseSource& noise) const;
+  Tensor initial_latents(const Job& job, sampling::RunNoise& noise) const;
 
-  /// One batch of pictures through the UNet for all steps, with guidance.
+  /// One batch of pictures through the UNet, with or without the negative prompt.
   struct Denoiser;
+  class GuidedNetwork;
   /// Latents of one batch → decoded [n, 3, H, W], −1 … 1.
   Tensor decode(const Job& job, const Tensor& latents);
 
-  /// Of a full batch as planned, or of one of so many pictures.
+  /// Of a full batch as planned, or of one of so many pictures, with or without the negative prompt.
   Bindings unet_sizes(const Job& job, const pipelines::Residency& plan) const;
-  Bindings unet_sizes(const Job& job, const pipelines::Residency& plan, int pictures) const;
+  Bindings unet_sizes(const Job& job, const pipelines::Residency& plan, int pictures, bool negative) const;
   Bindings vae_sizes(const Job& job, const pipelines::Residency& plan) const;
   Bindings vae_sizes(const Job& job, int pictures) const;
 

@@ -268,6 +268,12 @@ TEST(TextToImage, RefusesBadRequestsBeforeAnyWork) {
   EXPECT_TRUE(refused([](auto& r) { r.guidance_scale = std::nan(""); }));
   EXPECT_TRUE(refused([](auto& r) { r.guidance_scale = std::numeric_limits<double>::infinity(); }));
   EXPECT_TRUE(refused([](auto& r) { r.sampler = "eular"; }));
+  EXPECT_TRUE(refused([](auto& r) { r.eta = 2; }));
+  EXPECT_TRUE(refused([](auto& r) { r.noise.rng = "mt19938"; }));
+  EXPECT_TRUE(refused([](auto& r) { r.noise.variation_strength = 0.5; }));
+  EXPECT_TRUE(refused([](auto& r) { r.guidance.rescale = 2; }));
+  EXPECT_TRUE(refused([](auto& r) { r.sampling.sigmas = {1, 2}; }));
+  EXPECT_TRUE(refused([](auto& r) { r.sampling.start_step = 9; }));
   EXPECT_TRUE(refused([](auto& r) { r.prompt = "\xff"; }));
   EXPECT_TRUE(refused([](auto& r) { r.prompt_style = "other"; }));
   EXPECT_TRUE(refused([](auto& r) { r.clip_skip = 0; }));
@@ -303,6 +309,76 @@ TEST(TextToImage, CancelEndsTheRun) {
     EXPECT_EQ(error.code(), ErrorCode::cancelled);
   }
   EXPECT_EQ(done, 2);
+}
+
+TEST(TextToImage, SamplersCallTheNetworkAsTheyLike) {
+  auto pipeline = TextToImagePipeline::load(kModel, options());
+  TextToImageRequest r = request();
+  const auto run = [&] {
+    int calls = 0, steps = 0, total = 0;
+    const auto result = pipeline.generate(
+        r, [&](const StepProgress& progress) { calls = progress.done, total = progress.total; },
+        [&](const std::string& name, const Tensor&) { steps += name.starts_with("latents."); });
+    for (const float value : result.latents.span<float>()) EXPECT_TRUE(std::isfinite(value)) << r.sampler;
+    if (r.sampler != "dpm_adaptive") {
+      EXPECT_EQ(calls, total) << r.sampler;
+    }
+    return std::pair(calls, steps);
+  };
+  r.sampler = "k_heun";
+  EXPECT_EQ(run(), std::pair(5, 3));
+  r.sampler = "dpm_adaptive";
+  EXPECT_GT(run().first, 3);
+  r.sampler = "euler_cfg_pp";
+  r.guidance_scale = 1;  // the negative branch runs all the same
+  EXPECT_EQ(run(), std::pair(3, 3));
+  r.sampler = "dpmpp_sde";
+  EXPECT_EQ(run(), std::pair(5, 3));
+}
+
+TEST(TextToImage, GuidanceWithinAnIntervalIsItself) {
+  auto pipeline = TextToImagePipeline::load(kModel, options());
+  TextToImageRequest r = request();
+  r.sampler = "euler";
+  r.scheduler = "trailing";
+  const Tensor guided = pipeline.generate(r).latents;
+  r.guidance.end = 1;
+  r.guidance.start = 0;
+  EXPECT_TRUE(equal(pipeline.generate(r).latents, guided));
+  TextToImageRequest plain = r;
+  plain.guidance_scale = 1;
+  const Tensor unguided = pipeline.generate(plain).latents;
+  r.guidance.start = r.guidance.end = 1;  // after the last timestep of three
+  const Tensor outside = pipeline.generate(r).latents;
+  for (int64_t j = 0; j < outside.numel(); ++j)
+    EXPECT_NEAR(outside.span<float>()[static_cast<size_t>(j)], unguided.span<float>()[static_cast<size_t>(j)], 1e-4);
+  r.guidance.start = 0;
+  r.guidance.end = 0.5;  // the first steps alone
+  EXPECT_FALSE(equal(pipeline.generate(r).latents, guided));
+  EXPECT_FALSE(equal(pipeline.generate(r).latents, outside));
+}
+
+TEST(TextToImage, PicturesOfTheWebUiCountTheSeedUp) {
+  auto pipeline = TextToImagePipeline::load(kModel, options());
+  TextToImageRequest r = request();
+  r.sampler = "dpmpp_2m_sde";
+  r.scheduler = "sgm_uniform";
+  r.noise.rng = "a1111";
+  r.num_images_per_prompt = 3;
+  const auto three = pipeline.generate(r);
+  EXPECT_EQ(three.pictures[2].seed, 7u);
+  r.num_images_per_prompt = 1;
+  r.seed = 7;
+  EXPECT_EQ(pipeline.generate(r).pictures[0].rgb, three.pictures[2].rgb);
+}
+
+TEST(TextToImage, DescribesTheSchedule) {
+  const auto pipeline = TextToImagePipeline::load(kModel, options());
+  TextToImageRequest r = request();
+  r.sampler = "k_euler";
+  r.scheduler = "karras";
+  EXPECT_NE(pipeline.describe_schedule(r, ScheduleFormat::text).find("sigma"), std::string::npos);
+  EXPECT_NE(pipeline.describe_schedule(r, ScheduleFormat::svg).find("k_euler, karras: 3 steps"), std::string::npos);
 }
 
 TEST(TextToImage, DescribesThePlan) {

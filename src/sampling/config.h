@@ -29,6 +29,10 @@ class SchedulerConfig {
   /// Empty where null or left out.
   std::vector<float> floats(const char* field, size_t max_size) const;
   void set(const char* field, nlohmann::json value) { json_[field] = std::move(value); }
+  /// Sets a field that is left out.
+  void set_default(const char* field, nlohmann::json value) {
+    if (!find(field)) set(field, std::move(value));
+  }
 
  private:
   const nlohmann::json* find(const char* field) const;

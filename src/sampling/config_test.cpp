@@ -7,7 +7,8 @@
 
 #include <easel/error.h>
 
-#include "sampling/sampler.h"
+#include "sampling/scheduler.h"
+#include "sampling/sigma_sampler.h"
 
 namespace easel::sampling {
 namespace {
@@ -149,7 +150,7 @@ TEST(SchedulerConfig, StepsAndEta) {
   for (const char* name : {"ddim", "ddpm"})
     EXPECT_EQ(failure_of(kConfig, name, many).code, ErrorCode::invalid_argument);
   for (const char* name : {"euler", "euler_a", "plms", "dpmpp_2m"})
-    EXPECT_NE(make_sampler(kConfig, name, many), nullptr);
+    EXPECT_NE(make_scheduler(kConfig, name, many), nullptr);
   many.steps = 3;
   EXPECT_HAS(failure_of(kConfig, "pndm", many).message, "Runge-Kutta");
   // Timesteps beyond the last trained one.
@@ -165,12 +166,17 @@ TEST(SchedulerConfig, StepsAndEta) {
 }
 
 TEST(SchedulerConfig, EveryNameAndClassIsKnown) {
-  for (const std::string& name : sampler_names()) EXPECT_NE(make_sampler(kConfig, name, {}), nullptr) << name;
-  for (const char* name : kClasses) {
-    EXPECT_NE(make_sampler(kConfig, name, {}), nullptr);
-    EXPECT_NE(make_sampler({{"_class_name", name}}, "", {}), nullptr);
+  for (const std::string& name : sampler_names()) {
+    SamplerOptions options;
+    options.steps = 20;
+    EXPECT_NE(make_sampler(kConfig, name, options), nullptr) << name;
+    for (const std::string& solver : solver_names()) EXPECT_NE(make_sampler(kConfig, "k_" + solver, {}), nullptr);
   }
-  EXPECT_NE(make_sampler(kConfig, "DPM-Solver++", {}), nullptr);
+  for (const char* name : kClasses) {
+    EXPECT_NE(make_scheduler(kConfig, name, {}), nullptr);
+    EXPECT_NE(make_scheduler({{"_class_name", name}}, "", {}), nullptr);
+  }
+  EXPECT_NE(make_scheduler(kConfig, "DPM-Solver++", {}), nullptr);
 }
 
 TEST(SchedulerConfig, UnknownSamplersNameTheNearOnes) {
@@ -193,7 +199,7 @@ TEST(SchedulerConfig, UnknownSamplersNameTheNearOnes) {
 TEST(SchedulerConfig, ClassNames) {
   EXPECT_HAS(failure_of(json::object()).message, "_class_name");
   EXPECT_HAS(failure_of({{"_class_name", 7}}).message, "_class_name");
-  const Failure failure = failure_of({{"_class_name", "HeunDiscreteScheduler"}});
+  const Failure failure = failure_of({{"_class_name", "EulersDiscreteScheduler"}});
   EXPECT_EQ(failure.code, ErrorCode::unsupported);
   EXPECT_HAS(failure.message, "EulerDiscreteScheduler");
   EXPECT_EQ(failure_of(json::array()).code, ErrorCode::io);
@@ -204,17 +210,19 @@ TEST(SchedulerConfig, SigmaSchedules) {
   SamplerOptions options;
   for (const char* name : {"karras", "exponential", "beta", "lu", "normal", "default", "linspace", "trailing"}) {
     options.sigma_schedule = name;
-    EXPECT_NE(make_sampler(kConfig, "dpmpp_2m", options), nullptr) << name;
+    EXPECT_NE(make_scheduler(kConfig, "dpmpp_2m", options), nullptr) << name;
   }
   for (const char* name : {"karras", "exponential", "beta"}) {
     options.sigma_schedule = name;
-    EXPECT_NE(make_sampler(kConfig, "euler", options), nullptr);
-    for (const char* sampler : {"ddim", "ddpm", "plms", "euler_a"}) {
-      const Failure failure = failure_of(kConfig, sampler, options);
-      EXPECT_EQ(failure.code, ErrorCode::invalid_argument);
-      EXPECT_HAS(failure.message, "--scheduler " + std::string(name));
-      EXPECT_HAS(failure.message, "--sampler");
-    }
+    EXPECT_NE(make_scheduler(kConfig, "euler", options), nullptr);
+    const Failure failure = failure_of(kConfig, "plms", options);
+    EXPECT_EQ(failure.code, ErrorCode::invalid_argument);
+    EXPECT_HAS(failure.message, "--scheduler " + std::string(name));
+    EXPECT_HAS(failure.message, "--sampler");
+    // Where diffusers has no such spacing, ComfyUI's holds.
+    for (const char* sampler : {"ddim", "ddpm", "euler_a"})
+      EXPECT_EQ(make_sampler(kConfig, sampler, options)->levels().front().sigma,
+                make_sampler(kConfig, "k_euler", options)->levels().front().sigma);
   }
   options.sigma_schedule = "lu";
   EXPECT_EQ(failure_of(kConfig, "euler", options).code, ErrorCode::invalid_argument);
@@ -223,11 +231,11 @@ TEST(SchedulerConfig, SigmaSchedules) {
   // It overrides what the file asks for.
   json config = {{"_class_name", "EulerDiscreteScheduler"}, {"use_karras_sigmas", true}};
   options.sigma_schedule = "normal";
-  const auto normal = make_sampler(config, "", options)->timesteps();
+  const auto normal = make_scheduler(config, "", options)->timesteps();
   options.sigma_schedule.reset();
-  EXPECT_NE(make_sampler(config, "", options)->timesteps(), normal);
+  EXPECT_NE(make_scheduler(config, "", options)->timesteps(), normal);
   config.erase("use_karras_sigmas");
-  EXPECT_EQ(make_sampler(config, "", options)->timesteps(), normal);
+  EXPECT_EQ(make_scheduler(config, "", options)->timesteps(), normal);
 }
 
 TEST(SchedulerConfig, PndmAndPlmsAreTheSame) {
@@ -236,15 +244,15 @@ TEST(SchedulerConfig, PndmAndPlmsAreTheSame) {
   json config = kConfig;
   for (const char* name : {"plms", "pndm"}) {
     config.erase("skip_prk_steps");
-    EXPECT_EQ(make_sampler(config, name, options)->timesteps().size(), 19u);
+    EXPECT_EQ(make_scheduler(config, name, options)->timesteps().size(), 19u);
     config["skip_prk_steps"] = true;
-    EXPECT_EQ(make_sampler(config, name, options)->timesteps().size(), 11u);
+    EXPECT_EQ(make_scheduler(config, name, options)->timesteps().size(), 11u);
   }
 }
 
 TEST(SchedulerConfig, InfinityWhereItMakesSense) {
   const double infinity = std::numeric_limits<double>::infinity();
-  EXPECT_NE(make_sampler({{"lambda_min_clipped", -infinity}}, "dpmpp_2m", {}), nullptr);
+  EXPECT_NE(make_scheduler({{"lambda_min_clipped", -infinity}}, "dpmpp_2m", {}), nullptr);
   EXPECT_HAS(failure_of({{"lambda_min_clipped", infinity}}, "dpmpp_2m").message, "lambda_min_clipped");
   EXPECT_HAS(failure_of({{"beta_end", infinity}}, "ddim").message, "found inf");
   EXPECT_HAS(failure_of({{"num_train_timesteps", infinity}}, "ddim").message, "found inf");

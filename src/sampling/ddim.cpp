@@ -9,13 +9,13 @@ namespace easel::sampling {
 
 namespace {
 
-class Ddim final : public Sampler {
+class Ddim final : public Scheduler {
  public:
   Ddim(const SchedulerConfig& config, const SamplerOptions& options)
       : schedule_(make_noise_schedule(config, ScheduleKind::plain, false)),
         prediction_(prediction_of(config, true)),
         clip_(SampleClip::from(config)),
-        eta_(static_cast<float>(options.eta)),
+        eta_(static_cast<float>(options.eta.value_or(0))),
         stride_(schedule_.size() / options.steps) {
     check_steps(options, schedule_.size());
     final_alpha_bar_ = config.boolean("set_alpha_to_one", true) ? 1.0f : schedule_.alphas_cumprod.front();
@@ -72,7 +72,7 @@ class Ddim final : public Sampler {
 
 }  // namespace
 
-std::unique_ptr<Sampler> make_ddim(const SchedulerConfig& config, const SamplerOptions& options) {
+std::unique_ptr<Scheduler> make_ddim(const SchedulerConfig& config, const SamplerOptions& options) {
   return std::make_unique<Ddim>(config, options);
 }
 

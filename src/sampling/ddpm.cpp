@@ -11,7 +11,7 @@ namespace easel::sampling {
 
 namespace {
 
-class Ddpm final : public Sampler {
+class Ddpm final : public Scheduler {
  public:
   Ddpm(const SchedulerConfig& config, const SamplerOptions& options)
       : schedule_(make_noise_schedule(config, ScheduleKind::ddpm, false)),
@@ -86,7 +86,7 @@ class Ddpm final : public Sampler {
 
 }  // namespace
 
-std::unique_ptr<Sampler> make_ddpm(const SchedulerConfig& config, const SamplerOptions& options) {
+std::unique_ptr<Scheduler> make_ddpm(const SchedulerConfig& config, const SamplerOptions& options) {
   return std::make_unique<Ddpm>(config, options);
 }
 

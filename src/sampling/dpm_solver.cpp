@@ -24,7 +24,7 @@ struct Level {  // one noise level in the variance-preserving form, float32
   }
 };
 
-class DpmSolver final : public Sampler {
+class DpmSolver final : public Scheduler {
  public:
   DpmSolver(const SchedulerConfig& config, const SamplerOptions& options)
       : order_(static_cast<int>(config.integer("solver_order", 2, 1, 3))),
@@ -223,7 +223,7 @@ class DpmSolver final : public Sampler {
 
 }  // namespace
 
-std::unique_ptr<Sampler> make_dpm_solver(const SchedulerConfig& config, const SamplerOptions& options) {
+std::unique_ptr<Scheduler> make_dpm_solver(const SchedulerConfig& config, const SamplerOptions& options) {
   return std::make_unique<DpmSolver>(config, options);
 }
 

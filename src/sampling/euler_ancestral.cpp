@@ -11,7 +11,7 @@ namespace easel::sampling {
 
 namespace {
 
-class EulerAncestral final : public Sampler {
+class EulerAncestral final : public Scheduler {
  public:
   EulerAncestral(const SchedulerConfig& config, const SamplerOptions& options)
       : prediction_(prediction_of(config, false)) {
@@ -54,7 +54,7 @@ class EulerAncestral final : public Sampler {
 
 }  // namespace
 
-std::unique_ptr<Sampler> make_euler_ancestral(const SchedulerConfig& config, const SamplerOptions& options) {
+std::unique_ptr<Scheduler> make_euler_ancestral(const SchedulerConfig& config, const SamplerOptions& options) {
   return std::make_unique<EulerAncestral>(config, options);
 }
 

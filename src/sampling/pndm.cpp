@@ -12,7 +12,7 @@ namespace easel::sampling {
 
 namespace {
 
-class Pndm final : public Sampler {
+class Pndm final : public Scheduler {
  public:
   Pndm(const SchedulerConfig& config, const SamplerOptions& options)
       : schedule_(make_noise_schedule(config, ScheduleKind::no_rescale, false)),
@@ -135,7 +135,7 @@ class Pndm final : public Sampler {
 
 }  // namespace
 
-std::unique_ptr<Sampler> make_pndm(const SchedulerConfig& config, const SamplerOptions& options) {
+std::unique_ptr<Scheduler> make_pndm(const SchedulerConfig& config, const SamplerOptions& options) {
   return std::make_unique<Pndm>(config, options);
 }
 

@@ -75,6 +75,9 @@ void predict_original(Prediction prediction, float a, float b, std::span<const f
     case Prediction::v:
       for (size_t j = 0; j < sample.size(); ++j) original[j] = a * sample[j] - b * output[j];
       break;
+    case Prediction::flow:
+      for (size_t j = 0; j < sample.size(); ++j) original[j] = sample[j] - b * output[j];
+      break;
   }
 }
 

@@ -11,7 +11,7 @@
 
 namespace easel::sampling {
 
-enum class Prediction { epsilon, sample, v };
+enum class Prediction { epsilon, sample, v, flow };
 
 /// prediction_type of the configuration: epsilon, sample, v_prediction; `sample_allowed` as the class supports it.
 Prediction prediction_of(const SchedulerConfig& config, bool sample_allowed);

@@ -1,83 +1,82 @@
 // The names samplers go by, and what a configuration and the options make of them.
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/fail.h"
+#include "sampling/names.h"
 #include "sampling/samplers.h"
+#include "sampling/schedules.h"
+#include "sampling/sigma_sampler.h"
 
 namespace easel::sampling {
 
 namespace {
 
+// What diffusers steps by hand. `solver`: the one that ComfyUI has under that name, where it has one.
 struct Entry {
   const char* name;        // the short name
   const char* class_name;  // in diffusers
-  std::unique_ptr<Sampler> (*make)(const SchedulerConfig&, const SamplerOptions&);
-  bool sigmas;  // has use_karras_sigmas and its like
-  bool lu;      // has use_lu_lambdas
+  std::unique_ptr<Scheduler> (*make)(const SchedulerConfig&, const SamplerOptions&);
+  const char* solver;
+  bool sigmas = false;  // has use_karras_sigmas and its like
+  bool lu = false;      // has use_lu_lambdas
 };
 
 constexpr Entry kEntries[] = {
-    {"ddpm", "DDPMScheduler", make_ddpm, false, false},
-    {"ddim", "DDIMScheduler", make_ddim, false, false},
-    {"pndm", "PNDMScheduler", make_pndm, false, false},
-    {"dpm_solver++", "DPMSolverMultistepScheduler", make_dpm_solver, true, true},
-    {"euler", "EulerDiscreteScheduler", make_euler, true, false},
-    {"euler_ancestral", "EulerAncestralDiscreteScheduler", make_euler_ancestral, false, false},
+    {"ddpm", "DDPMScheduler", make_ddpm, "ddpm"},
+    {"ddim", "DDIMScheduler", make_ddim, "ddim"},
+    {"pndm", "PNDMScheduler", make_pndm, nullptr},
+    {"dpm_solver++", "DPMSolverMultistepScheduler", make_dpm_solver, "dpmpp_2m", true, true},
+    {"euler", "EulerDiscreteScheduler", make_euler, "euler", true},
+    {"euler_ancestral", "EulerAncestralDiscreteScheduler", make_euler_ancestral, "euler_ancestral"},
+    {"lcm", "LCMScheduler", make_lcm, "lcm"},
+    {"tcd", "TCDScheduler", make_tcd, nullptr},
 };
 
-// Other names; a preset is laid over the configuration.
+// Other names; a preset is laid over the configuration, and may mean another solver in ComfyUI.
 struct Alias {
   const char* alias;
   const char* name;
-  const char* preset;
+  const char* preset = "";
+  const char* solver = "";  // "": that of the name
 };
 
 constexpr Alias kAliases[] = {
-    {"plms", "pndm", ""},
-    {"dpmsolver++", "dpm_solver++", ""},
-    {"dpmpp_2m", "dpm_solver++", ""},
-    {"dpm++_2m", "dpm_solver++", ""},
-    {"dpmpp_3m", "dpm_solver++", R"({"solver_order": 3})"},
-    {"dpmpp_2m_sde", "dpm_solver++", R"({"algorithm_type": "sde-dpmsolver++"})"},
-    {"dpmpp_3m_sde", "dpm_solver++", R"({"algorithm_type": "sde-dpmsolver++", "solver_order": 3})"},
-    {"dpm_solver", "dpm_solver++", R"({"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"})"},
-    {"dpmsolver", "dpm_solver++", R"({"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"})"},
-    {"sde_dpm_solver++", "dpm_solver++", R"({"algorithm_type": "sde-dpmsolver++"})"},
-    {"euler_a", "euler_ancestral", ""},
-    {"euler_discrete", "euler", ""},
-    {"euler_ancestral_discrete", "euler_ancestral", ""},
+    {"plms", "pndm"},
+    {"dpmsolver++", "dpm_solver++"},
+    {"dpmpp_2m", "dpm_solver++"},
+    {"dpm++_2m", "dpm_solver++"},
+    {"dpmpp_3m", "dpm_solver++", R"({"solver_order": 3})", nullptr},
+    {"dpmpp_2m_sde", "dpm_solver++", R"({"algorithm_type": "sde-dpmsolver++"})", "dpmpp_2m_sde"},
+    {"dpm++_2m_sde", "dpm_solver++", R"({"algorithm_type": "sde-dpmsolver++"})", "dpmpp_2m_sde"},
+    {"dpmpp_3m_sde", "dpm_solver++", R"({"algorithm_type": "sde-dpmsolver++", "solver_order": 3})", "dpmpp_3m_sde"},
+    {"dpm++_3m_sde", "dpm_solver++", R"({"algorithm_type": "sde-dpmsolver++", "solver_order": 3})", "dpmpp_3m_sde"},
+    {"dpm_solver", "dpm_solver++", R"({"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"})", nullptr},
+    {"dpmsolver", "dpm_solver++", R"({"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"})", nullptr},
+    {"sde_dpm_solver++", "dpm_solver++", R"({"algorithm_type": "sde-dpmsolver++"})", "dpmpp_2m_sde"},
+    {"euler_a", "euler_ancestral"},
+    {"euler_discrete", "euler"},
+    {"euler_ancestral_discrete", "euler_ancestral"},
+    // The web UI's labels.
+    {"dpm2", "dpm_2"},
+    {"dpm2_a", "dpm_2_ancestral"},
+    {"dpm++_2s_a", "dpmpp_2s_ancestral"},
+    {"dpm++_sde", "dpmpp_sde"},
+    {"dpm++_2m_sde_heun", "dpmpp_2m_sde_heun"},
+    {"unipc", "uni_pc"},
 };
 
+// The schedules that diffusers' classes can be asked for.
 constexpr const char* kSigmaSchedules[] = {"default", "normal",   "karras",  "exponential", "beta",
                                            "lu",      "linspace", "leading", "trailing"};
 
-// "DPM-Solver++" and "dpm_solver++" are the same.
-std::string normalized(std::string_view name) {
-  std::string out;
-  for (const char c : name) {
-    if (c == '-' || c == ' ')
-      out += '_';
-    else
-      out += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-  }
-  return out;
+bool is_one_of(const std::string& name, std::span<const char* const> names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
+bool is_spacing(const std::string& name) { return name == "linspace" || name == "leading" || name == "trailing"; }
 
 const Entry* find_entry(const std::string& wanted) {
   for (const Entry& entry : kEntries)
@@ -85,55 +84,96 @@ const Entry* find_entry(const std::string& wanted) {
   return nullptr;
 }
 
-// The names closest to the wanted one; all short names where nothing is close.
-std::string near_names(const std::string& wanted) {
-  std::vector<std::pair<size_t, std::string>> ranked;
-  const auto consider = [&](std::string_view name) {
-    const std::string key = normalized(name);
-    const bool part = wanted.size() >= 3 && key.find(wanted) != std::string::npos;
-    const size_t distance = edit_distance(std::string_view(wanted).substr(0, 80), key);
-    if (part || distance <= 1 + key.size() / 4) ranked.emplace_back(part ? 1 : distance, name);
-  };
-  for (const Entry& entry : kEntries) consider(entry.name), consider(entry.class_name);
-  for (const Alias& alias : kAliases) consider(alias.alias);
-  std::stable_sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::string out;
-  for (size_t i = 0; i < ranked.size() && i < 3; ++i) out += (i ? ", " : "; did you mean ") + ranked[i].second;
-  if (!out.empty()) return out + "?";
-  for (const Entry& entry : kEntries) out += (out.empty() ? "; known: " : ", ") + std::string(entry.name);
-  return out;
+// What a name means: a scheduler of diffusers, a solver, or both.
+struct Choice {
+  const Entry* entry = nullptr;
+  const SolverEntry* solver = nullptr;
+  bool comfy = false;  // by ComfyUI's rules whatever the options
+};
+
+Choice find_choice(const std::string& key, SchedulerConfig& config) {
+  Choice choice;
+  std::string name = key;
+  const char* solver = "";
+  const bool prefixed = key.starts_with("k_");
+  if (prefixed) name = key.substr(2);
+  for (const Alias& alias : kAliases) {
+    if (name != alias.alias) continue;
+    name = alias.name;
+    solver = alias.solver;
+    if (*alias.preset && !prefixed) {
+      const nlohmann::json preset = nlohmann::json::parse(alias.preset);
+      for (const auto& [field, value] : preset.items()) config.set(field.c_str(), value);
+    }
+    break;
+  }
+  choice.entry = find_entry(name);
+  if (choice.entry && solver && !*solver) solver = choice.entry->solver;
+  if (choice.entry)
+    choice.solver = solver ? find_solver(solver) : nullptr;
+  else
+    choice.solver = find_solver(name);
+  if (prefixed) choice.entry = nullptr;
+  choice.comfy = prefixed || (choice.solver && !choice.entry && !choice.solver->class_name);
+  return choice;
 }
 
-void apply_sigma_schedule(const Entry& entry, const std::string& schedule, SchedulerConfig& config) {
-  if (std::find(std::begin(kSigmaSchedules), std::end(kSigmaSchedules), schedule) == std::end(kSigmaSchedules)) {
-    std::string known;
-    for (const char* name : kSigmaSchedules) known += (known.empty() ? "" : ", ") + std::string(name);
-    fail(ErrorCode::invalid_argument, "--scheduler: expected one of {}, found \"{}\"", known, printable(schedule, 40));
-  }
+// Options that only ComfyUI's rules know; their name, or "".
+std::string comfy_option(const SamplerOptions& options) {
+  if (!options.sigmas.empty()) return "--sigmas";
+  if (options.denoise != 1) return "--denoise";
+  if (options.s_churn != 0) return "--s-churn";
+  if (options.s_noise != 1) return "--s-noise";
+  if (options.rho) return "--rho";
+  return "";
+}
+
+// Whether diffusers' class of that name has the schedule.
+bool has_schedule(const Choice& choice, const std::string& schedule) {
+  if (!is_one_of(schedule, kSigmaSchedules)) return false;
+  if (schedule == "default" || schedule == "normal" || is_spacing(schedule)) return true;
+  if (schedule == "lu") return choice.entry && choice.entry->lu;
+  return choice.entry ? choice.entry->sigmas : choice.solver->class_name != nullptr;
+}
+
+void apply_sigma_schedule(const std::string& schedule, SchedulerConfig& config) {
   if (schedule == "default") return;
-  if (schedule == "linspace" || schedule == "leading" || schedule == "trailing") {
+  if (is_spacing(schedule)) {
     config.set("timestep_spacing", schedule);
     return;
   }
-  if (schedule != "normal" && (!entry.sigmas || (schedule == "lu" && !entry.lu)))
-    fail(ErrorCode::invalid_argument, "--scheduler {}: --sampler {} has no such spacing; use it with {}", schedule,
-         entry.name, schedule == "lu" ? "dpm_solver++" : "euler or dpm_solver++");
   for (const char* name : {"karras", "exponential", "beta"})
     config.set(("use_" + std::string(name) + "_sigmas").c_str(), schedule == name);
   config.set("use_lu_lambdas", schedule == "lu");
 }
 
-}  // namespace
-
-std::unique_ptr<Sampler> make_sampler(const nlohmann::json& config, const std::string& name,
-                                      const SamplerOptions& options) {
+void check_options(const SamplerOptions& options) {
   constexpr int kMaxSteps = 10000;
+  const auto check = [](const char* option, double value, double min, double max) {
+    if (!(value >= min && value <= max))
+      fail(ErrorCode::invalid_argument, "--{}: expected a number from {} to {}, found {}", option, min, max, value);
+  };
   if (options.steps < 1 || options.steps > kMaxSteps)
     fail(ErrorCode::invalid_argument, "--steps: expected 1 to {}, found {}", kMaxSteps, options.steps);
-  if (!(options.eta >= 0 && options.eta <= 1))
-    fail(ErrorCode::invalid_argument, "eta: expected a number from 0 to 1, found {}", options.eta);
-  SchedulerConfig fields(config);
+  if (options.eta) check("eta", *options.eta, 0, 1);
+  check("s-churn", options.s_churn, 0, 1e6);
+  check("s-tmin", options.s_tmin, 0, 1e6);
+  check("s-tmax", options.s_tmax, 0, HUGE_VAL);
+  check("s-noise", options.s_noise, 0, 100);
+  check("rtol", options.rtol, 1e-6, 1e3);
+  check("atol", options.atol, 1e-6, 1e3);
+  if (options.rho) check("rho", *options.rho, 0.01, 100);
+  if (!(options.denoise > 0 && options.denoise <= 1))
+    fail(ErrorCode::invalid_argument, "--denoise: expected above 0 and up to 1, found {}", options.denoise);
+  if (!options.sigmas.empty() && options.denoise != 1)
+    fail(ErrorCode::invalid_argument, "--sigmas: expected without --denoise {}, which cuts a named schedule",
+         options.denoise);
+  if (!options.sigmas.empty() && options.sigma_schedule && *options.sigma_schedule != "default")
+    fail(ErrorCode::invalid_argument, "--sigmas: expected without --scheduler {}",
+         printable(*options.sigma_schedule, 40));
+}
 
+Choice choose(const nlohmann::json& config, const std::string& name, std::string& schedule, SchedulerConfig& fields) {
   std::string wanted = name;
   if (name.empty()) {
     const auto found = config.find("_class_name");
@@ -144,34 +184,87 @@ std::unique_ptr<Sampler> make_sampler(const nlohmann::json& config, const std::s
                : printable(found->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), 40));
     wanted = found->get<std::string>();
   }
-  std::string key = normalized(wanted);
-  for (const Alias& alias : kAliases) {
-    if (key != alias.alias) continue;
-    key = alias.name;
-    if (*alias.preset) {
-      const nlohmann::json preset = nlohmann::json::parse(alias.preset);
-      for (const auto& [field, value] : preset.items()) fields.set(field.c_str(), value);
+  const std::string key = normalized(wanted);
+  Choice choice = find_choice(key, fields);
+  // "DPM++ 2M Karras": the web UI once had the schedule in the sampler's name.
+  for (const char* tail : {"_karras", "_exponential"})
+    if (!choice.entry && !choice.solver && schedule.empty() && key.ends_with(tail)) {
+      choice = find_choice(key.substr(0, key.size() - std::string_view(tail).size()), fields);
+      if (choice.entry || choice.solver) schedule = tail + 1;
     }
-    break;
-  }
-  const Entry* entry = find_entry(key);
-  if (!entry && name.empty())
+  if (choice.entry || choice.solver) return choice;
+  std::vector<std::string> names = sampler_names();
+  for (const Entry& entry : kEntries) names.emplace_back(entry.class_name);
+  if (name.empty())
     fail(ErrorCode::unsupported, "scheduler_config.json: _class_name: unknown scheduler \"{}\"{}",
-         printable(wanted, 60), near_names(key));
-  if (!entry)
-    fail(ErrorCode::invalid_argument, "--sampler: unknown sampler \"{}\"{}", printable(wanted, 60), near_names(key));
-  if (options.sigma_schedule) apply_sigma_schedule(*entry, *options.sigma_schedule, fields);
-  return entry->make(fields, options);
+         printable(wanted, 60), near_names(key, names));
+  fail(ErrorCode::invalid_argument, "--sampler: unknown sampler \"{}\"{}", printable(wanted, 60),
+       near_names(key, names));
+}
+
+}  // namespace
+
+std::unique_ptr<Sampler> make_sampler(const nlohmann::json& config, const std::string& name,
+                                      const SamplerOptions& options) {
+  check_options(options);
+  SchedulerConfig fields(config);
+  std::string schedule = options.sigma_schedule.value_or("");
+  if (!schedule.empty()) schedule = normalized(schedule);
+  const Choice choice = choose(config, name, schedule, fields);
+  if (schedule == "default") schedule = "";
+  const char* shown = choice.entry ? choice.entry->name : choice.solver->name;
+  const std::vector<std::string> known = sigma_schedule_names();
+  if (!schedule.empty() && std::find(known.begin(), known.end(), schedule) == known.end())
+    fail(ErrorCode::invalid_argument, "--scheduler: unknown schedule \"{}\"{}", printable(schedule, 40),
+         near_names(schedule, known));
+
+  const std::string option = comfy_option(options);
+  const bool comfy = choice.comfy || !option.empty() || (!schedule.empty() && !has_schedule(choice, schedule));
+  if (!comfy) {
+    if (!schedule.empty()) apply_sigma_schedule(schedule, fields);
+    if (!choice.entry) return make_configured_sampler(*choice.solver, fields, options);
+    auto scheduler = choice.entry->make(fields, options);
+    scheduler->set_iterations(options.start_step, options.end_step.value_or(std::numeric_limits<int>::max()));
+    return scheduler;
+  }
+  if (!choice.solver && !option.empty())
+    fail(ErrorCode::invalid_argument, "{}: --sampler {} has its own schedule; use another --sampler", option, shown);
+  const std::vector<std::string> own = schedule_names();
+  const bool has = schedule.empty() || std::find(own.begin(), own.end(), schedule) != own.end();
+  if (!choice.solver || !has)
+    fail(ErrorCode::invalid_argument, "--scheduler {}: --sampler {} has no such schedule; use {}", schedule, shown,
+         schedule == "lu"       ? "--sampler dpm_solver++"
+         : is_spacing(schedule) ? "simple, sgm_uniform or karras"
+                                : "--sampler euler or dpm_solver++");
+  return make_scheduled_sampler(*choice.solver, fields, schedule, options);
+}
+
+std::unique_ptr<Scheduler> make_scheduler(const nlohmann::json& config, const std::string& name,
+                                          const SamplerOptions& options) {
+  std::unique_ptr<Sampler> sampler = make_sampler(config, name, options);
+  if (auto* scheduler = dynamic_cast<Scheduler*>(sampler.get())) {
+    static_cast<void>(sampler.release());
+    return std::unique_ptr<Scheduler>(scheduler);
+  }
+  fail(ErrorCode::invalid_argument, "--sampler {}: expected a sampler that is stepped by hand", printable(name, 60));
 }
 
 std::vector<std::string> sampler_names() {
   std::vector<std::string> names;
   for (const Entry& entry : kEntries) names.emplace_back(entry.name);
-  for (const Alias& alias : kAliases) names.emplace_back(alias.alias);
+  for (const std::string& name : solver_names())
+    if (!find_entry(name)) names.push_back(name);
+  for (const Alias& alias : kAliases)
+    if (std::find(names.begin(), names.end(), alias.alias) == names.end()) names.emplace_back(alias.alias);
   return names;
 }
 
-std::vector<std::string> sigma_schedule_names() { return {std::begin(kSigmaSchedules), std::end(kSigmaSchedules)}; }
+std::vector<std::string> sigma_schedule_names() {
+  std::vector<std::string> names(std::begin(kSigmaSchedules), std::end(kSigmaSchedules));
+  for (std::string& name : schedule_names())
+    if (!is_one_of(name, kSigmaSchedules)) names.push_back(std::move(name));
+  return names;
+}
 
 int64_t steps_offset_of(const SchedulerConfig& config) { return config.integer("steps_offset", 0, 0, 1000000); }
 

@@ -1,4 +1,4 @@
-#include "sampling/sampler.h"
+#include "sampling/scheduler.h"
 
 #include <algorithm>
 #include <map>
@@ -6,19 +6,10 @@
 #include <easel/error.h>
 
 #include "sampling/golden_test.h"
-#include "sampling/random.h"
+#include "sampling/toy_test.h"
 
 namespace easel::sampling {
 namespace {
-
-class GeneratorNoise final : public NoiseSource {
- public:
-  explicit GeneratorNoise(uint64_t seed) : generator_(seed) {}
-  void randn(std::span<float> out) override { generator_.randn(out); }
-
- private:
-  TorchGenerator generator_;
-};
 
 const Shape kShape{2, 3, 1, 3};
 constexpr size_t kSize = 18;
@@ -30,7 +21,7 @@ std::vector<float> draw(TorchGenerator& generator, size_t count) {
 }
 
 // The run that make_sampling.py describes; the sample after each iteration.
-std::vector<std::vector<float>> run(Sampler& sampler, bool doubled, float factor = 1) {
+std::vector<std::vector<float>> run(Scheduler& sampler, bool doubled, float factor = 1) {
   TorchGenerator start(7), outputs(11);
   GeneratorNoise noise(13);
   std::vector<float> sample = draw(start, kSize);
@@ -56,12 +47,12 @@ std::vector<std::vector<float>> run(Sampler& sampler, bool doubled, float factor
   return latents;
 }
 
-std::unique_ptr<Sampler> sampler_of(const nlohmann::json& c) {
+std::unique_ptr<Scheduler> sampler_of(const nlohmann::json& c) {
   SamplerOptions options;
   options.steps = c.at("steps").get<int>();
   options.eta = c.value("eta", 0.0);
   if (c.contains("scheduler")) options.sigma_schedule = c["scheduler"].get<std::string>();
-  return make_sampler(c.at("config"), c.value("sampler", ""), options);
+  return make_scheduler(c.at("config"), c.value("sampler", ""), options);
 }
 
 bool is_doubled(const nlohmann::json& c) { return c["config"].value("variance_type", "").starts_with("learned"); }
@@ -123,7 +114,7 @@ TEST(Sampler, TheComparisonCanFail) {
 }
 
 TEST(Sampler, RefusesWhatDoesNotFit) {
-  const auto sampler = make_sampler({{"_class_name", "EulerDiscreteScheduler"}}, "", {});
+  const auto sampler = make_scheduler({{"_class_name", "EulerDiscreteScheduler"}}, "", {});
   GeneratorNoise noise(0);
   std::vector<float> sample(kSize), output(kSize);
   const auto code = [&](int i, std::span<const float> out, std::span<float> x, const Shape& shape) {
@@ -154,16 +145,16 @@ TEST(Sampler, LearnedVarianceNeedsTwiceTheChannels) {
     nlohmann::json config = {{"_class_name", "DDPMScheduler"}};
     if (learned) config["variance_type"] = "learned_range";
     const auto output = std::span(twice).first(learned ? kSize : 2 * kSize);
-    EXPECT_THROW(make_sampler(config, "", {})->step(0, output, sample, kShape, noise), Error);
+    EXPECT_THROW(make_scheduler(config, "", {})->step(0, output, sample, kShape, noise), Error);
   }
 }
 
 // In the reference this variance type takes the square root of a negative logarithm.
 TEST(Sampler, FixedLargeLogEqualsFixedLarge) {
   nlohmann::json config = {{"_class_name", "DDPMScheduler"}, {"variance_type", "fixed_large"}};
-  const auto plain = run(*make_sampler(config, "", {}), false);
+  const auto plain = run(*make_scheduler(config, "", {}), false);
   config["variance_type"] = "fixed_large_log";
-  const auto logarithmic = run(*make_sampler(config, "", {}), false);
+  const auto logarithmic = run(*make_scheduler(config, "", {}), false);
   EXPECT_LT(relative_l2(logarithmic.back(), plain.back()), 1e-5);
 }
 
@@ -171,13 +162,13 @@ TEST(Sampler, AddNoiseReachesTheNoiseLevelOfTheIteration) {
   const std::vector<float> zero(kSize, 0.0f), one(kSize, 1.0f);
   std::vector<float> signal(kSize), noise(kSize);
   for (const char* name : {"ddpm", "ddim", "plms", "dpmpp_2m"}) {
-    const auto sampler = make_sampler({{"_class_name", "DDIMScheduler"}}, name, {});
+    const auto sampler = make_scheduler({{"_class_name", "DDIMScheduler"}}, name, {});
     sampler->add_noise(20, one, zero, signal);
     sampler->add_noise(20, zero, one, noise);
     EXPECT_NEAR(signal[0] * signal[0] + noise[0] * noise[0], 1, 1e-6) << name;
     EXPECT_GT(noise[0], 0.1);
   }
-  const auto euler = make_sampler({{"_class_name", "EulerDiscreteScheduler"}}, "", {});
+  const auto euler = make_scheduler({{"_class_name", "EulerDiscreteScheduler"}}, "", {});
   euler->add_noise(0, one, zero, signal);
   euler->add_noise(0, zero, one, noise);
   EXPECT_EQ(signal[0], 1);
@@ -233,9 +224,9 @@ TEST(Sampler, EveryFieldCounts) {
         config["final_sigmas_type"] = "sigma_min";
       }
       if (std::string_view(field) == "lower_order_final") config["solver_order"] = 3;
-      const auto plain = run(*make_sampler(config, "", options), false);
+      const auto plain = run(*make_scheduler(config, "", options), false);
       config[field] = value;
-      const auto changed = run(*make_sampler(config, "", options), false);
+      const auto changed = run(*make_scheduler(config, "", options), false);
       EXPECT_TRUE(plain.size() != changed.size() || relative_l2(changed.back(), plain.back()) > 1e-4)
           << name << " " << field;
     }

@@ -58,6 +58,40 @@ std::vector<double> spaced_sigmas(SigmaSpacing spacing, SigmaRange range, int st
   return out;
 }
 
+SigmaLevels sigma_levels(const SchedulerConfig& config, int steps) {
+  SigmaLevels out;
+  const NoiseSchedule schedule = make_noise_schedule(config, ScheduleKind::plain, true);
+  const std::string spacing = spacing_of(config, "linspace");
+  out.timesteps =
+      spaced_timesteps_unrounded(spacing, schedule.size(), steps, config.integer("steps_offset", 0, 0, 1000000));
+  for (double& t : out.timesteps) t = static_cast<float>(t);
+
+  const std::vector<float> all = schedule.sigmas();
+  const std::vector<float> log_all = log_f32(all);
+  std::vector<double> sigmas;
+  if (config.choice("interpolation_type", "linear", {"linear", "log_linear"}) == "linear") {
+    for (const double t : out.timesteps) sigmas.push_back(interpolate(t, all));
+  } else {
+    for (const float s : linspace_f32(log_f32(all.back()), log_f32(all.front()), steps + 1))
+      sigmas.push_back(std::exp(s));
+  }
+
+  const SigmaSpacing sigma_spacing = sigma_spacing_of(config, false);
+  if (sigma_spacing != SigmaSpacing::normal) {
+    constexpr double largest = 1e6, smallest = 1e-6;
+    const double low = config.optional_number("sigma_min", smallest, largest).value_or(sigmas.back());
+    const double high = config.optional_number("sigma_max", smallest, largest).value_or(sigmas.front());
+    sigmas = spaced_sigmas(sigma_spacing, {low, high}, steps);
+    out.timesteps.clear();
+    for (const double sigma : sigmas) out.timesteps.push_back(static_cast<float>(sigma_to_timestep(sigma, log_all)));
+  }
+  const std::string final_type = config.choice("final_sigmas_type", "zero", {"zero", "sigma_min"});
+  out.sigmas = with_final_sigma(sigmas, final_type, all.front());
+  const float max = *std::max_element(out.sigmas.begin(), out.sigmas.end());
+  out.init_noise_sigma = spacing == "leading" ? std::sqrt(max * max + 1.0f) : max;
+  return out;
+}
+
 double sigma_to_timestep(double sigma, std::span<const float> log_sigmas) {
   const double log_sigma = std::log(std::max(sigma, 1e-10));
   size_t low = 0;
@@ -114,6 +148,7 @@ std::vector<float> log_f32(std::span<const float> values) {
 double beta_quantile(double p, double a) {
   if (p <= 0) return 0;
   if (p >= 1) return 1;
+  if (p == 0.5) return 0.5;  // exactly, where rounding to timesteps would see the difference
   if (p > 0.5) return 1 - beta_quantile(1 - p, a);
   // I_x(a, a) for x ≤ ½: x^a / (a·B(a,a)) · Σ_k (1 − a)_k / k! · a/(a + k) · x^k, alternating-free for a < 1.
   const double scale = std::exp(std::lgamma(2 * a) - 2 * std::lgamma(a));

@@ -30,6 +30,16 @@ std::vector<double> beta_sigmas(SigmaRange range, int steps);
 /// The sequence of `spacing`, which is not normal; lu: even steps of λ = −ln σ, Lu et al. 2022.
 std::vector<double> spaced_sigmas(SigmaSpacing spacing, SigmaRange range, int steps);
 
+/// What diffusers' sigma-based schedulers (Euler, Heun, KDPM2, LMS) make of a configuration.
+struct SigmaLevels {
+  std::vector<double> timesteps;  ///< float32 numbers, one per iteration
+  std::vector<float> sigmas;      ///< one more
+  double init_noise_sigma;
+};
+/// Reads timestep_spacing, steps_offset, interpolation_type, use_karras_sigmas and its like, sigma_min, sigma_max,
+/// final_sigmas_type, and the fields of make_noise_schedule. Throws io and unsupported as SchedulerConfig does.
+SigmaLevels sigma_levels(const SchedulerConfig& config, int steps);
+
 /// The (fractional) timestep whose σ is the given one: linear in ln σ between the neighbours in log_sigmas, which is
 /// ln σ_t by increasing t, clamped at both ends.
 double sigma_to_timestep(double sigma, std::span<const float> log_sigmas);

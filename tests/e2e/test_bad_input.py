@@ -50,6 +50,17 @@ class Options(Case):
     def test_samplers_and_spacings(self):
         self.bad(2, "--sampler", "eulr", "euler", args=["a boat", *TINY, "--seed", "1", "--sampler", "eulr"])
         self.bad(2, "--scheduler", "karas", "karras", args=["a boat", *TINY, "--seed", "1", "--scheduler", "karas"])
+        for words, args in (
+                (["--scheduler simple", "--sampler pndm"], ["--sampler", "plms", "--scheduler", "simple"]),
+                (["--sigmas", "decreasing"], ["--sampler", "euler", "--sigmas", "3,4,0"]),
+                (["--sigmas", "--scheduler karras"], ["--sampler", "euler", "--sigmas", "4,3", "--scheduler", "karras"]),
+                (["--denoise", "--sampler pndm"], ["--sampler", "plms", "--denoise", "0.5"]),
+                (["--end-step", "--start-step 1"], ["--start-step", "1", "--end-step", "1"]),
+                (["--rng", "cuda"], ["--rng", "cude"]),
+                (["--variation-strength", "--rng"], ["--variation-strength", "0.5"]),
+                (["--guidance-start 0.5", "--guidance-end"], ["--guidance-start", "0.5", "--guidance-end", "0.2"]),
+                (["--guidance-rescale", "--guidance-scale"], ["--guidance-scale", "1", "--guidance-rescale", "0.5"])):
+            self.bad(2, *words, args=["a boat", *TINY, "--seed", "1", *args])
 
     def test_unknown_options(self):
         self.bad(2, "--stpes", "--steps", args=["a boat", "--stpes", "4"])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 import unittest
+from xml.etree import ElementTree
 
 from harness import (EASEL, GOLDENS, MODEL, TINY, Case, drop_text_chunk, png_pixels, png_size, png_text,
                      read_safetensors, run)
@@ -78,6 +79,18 @@ class Recipe(Case):
         pictures = self.generate(PROMPT, *TINY, "--seed", "7", "--num-images-per-prompt", "3", "--sampler", "euler_a")
         self.assertEqual(self.remade(pictures[1]).read_bytes(), pictures[1].read_bytes())
 
+    def test_rules_of_sampling_come_back(self):
+        for i, args in enumerate((
+                ["--sampler", "dpmpp_2m_sde", "--scheduler", "sgm_uniform", "--rng", "a1111", "--eta-noise-seed-delta", "31337"],
+                ["--sampler", "k_heun", "--scheduler", "kl_optimal", "--s-churn", "1", "--s-noise", "1.1", "--rng", "cuda"],
+                ["--sampler", "euler", "--sigmas", "14.6,5,1,0", "--guidance-rescale", "0.7", "--guidance-end", "0.9"],
+                ["--sampler", "euler_ancestral_cfg_pp", "--guidance-scale", "0.8", "--eta", "0.5", "--rng", "comfy"])):
+            with self.subTest(args=args):
+                self.out = self.folder / f"first{i}"
+                pictures = self.generate(PROMPT, *TINY, "--seed", "7", "--num-images-per-prompt", "2", *args)
+                self.assertEqual(self.remade(pictures[1]).read_bytes(), pictures[1].read_bytes())
+                shutil.rmtree(self.folder / "again")
+
     def test_explicit_options_override(self):
         picture = self.generate(PROMPT, *TINY, "--seed", "1")[0]
         again = self.remade(picture, "--seed", "2")
@@ -102,6 +115,22 @@ class Recipe(Case):
         self.out = self.folder / "again"
         self.refused(2, "--initial-latents", args=["--from-image", picture])
         self.assertEqual(self.remade(picture, "--initial-latents", latents).read_bytes(), picture.read_bytes())
+
+    def test_inspect_draws_schedules(self):
+        args = ["--model", MODEL, "--schedule", "--sampler", "k_euler", "--scheduler", "karras", "--steps", "4",
+                "--out-dir", self.out]
+        done = run("inspect", *args)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = done.stdout.splitlines()
+        self.assertEqual(len(lines), 7)  # a heading, five levels, the file
+        self.assertEqual(lines[-1], str(self.out / "schedule_000_steps4.svg"))
+        svg = ElementTree.parse(lines[-1]).getroot()
+        self.assertEqual(svg.tag, "{http://www.w3.org/2000/svg}svg")
+        shown = json.loads(run("inspect", *args, "--json").stdout)
+        self.assertEqual(len(shown["sigmas"]), 5)
+        self.assertEqual(shown["sigmas"][-1], 0)
+        self.assertEqual(len(shown["timesteps"]), 4)
+        self.assertTrue(shown["file"].endswith("schedule_001_steps4.svg"))
 
     def test_inspect_shows_it(self):
         picture = self.generate(PROMPT, *TINY, "--seed", "1")[0]

@@ -1,0 +1,36 @@
+#include "pipelines/requests.h"
+
+namespace easel::pipelines {
+
+sampling::SamplerOptions sampler_options_of(const TextToImageRequest& request) {
+  const SamplingOptions& s = request.sampling;
+  sampling::SamplerOptions out;
+  out.steps = request.steps;
+  out.eta = request.eta;
+  if (!request.scheduler.empty()) out.sigma_schedule = request.scheduler;
+  out.sigmas = s.sigmas;
+  out.denoise = s.denoise;
+  out.start_step = s.start_step;
+  out.end_step = s.end_step;
+  out.s_churn = s.s_churn;
+  out.s_tmin = s.s_tmin;
+  out.s_tmax = s.s_tmax;
+  out.s_noise = s.s_noise;
+  out.rho = s.rho;
+  out.rtol = s.rtol;
+  out.atol = s.atol;
+  return out;
+}
+
+sampling::NoiseOptions noise_options_of(const TextToImageRequest& request) {
+  const NoiseRules& n = request.noise;
+  sampling::NoiseOptions out;
+  if (!n.rng.empty()) out.source = sampling::parse_random_source(n.rng);
+  out.seed = request.seed;
+  out.eta_noise_seed_delta = n.eta_noise_seed_delta;
+  out.variation_strength = n.variation_strength;
+  out.variation_seed = n.variation_seed;
+  return out;
+}
+
+}  // namespace easel::pipelines
