@@ -33,7 +33,7 @@ Makes pictures from a prompt and prints their paths.
   --vae-tiling on|off|auto      decode in bands without seams: less memory for large pictures (auto)
 
   --steps N  --seed N           denoising steps (20); default seed: random, and printed
-  --sampler NAME                ddim, dpm_solver++, euler, heun, …; k_NAME as ComfyUI: docs/SAMPLERS.md
+  --sampler NAME                ddim, dpm_solver++, euler, heun, …; k_NAME: ComfyUI
   --scheduler NAME              noise levels: karras, exponential, beta, simple, sgm_uniform, …
   --sigmas A,B,…                the noise levels themselves; --rho X of karras and polyexponential
   --denoise X, --start-step N, --end-step N    only the last part, or some steps, of the schedule
