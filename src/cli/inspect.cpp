@@ -47,7 +47,7 @@ two weight files differ; or how a prompt is read.
   --diff A B                    the differences of two weight files
   --no-hash                     a weight file without SHA-256, which reads all of it
   --schedule                    instead, the noise levels that a sampler visits, as a table and as
-                                schedule_000_steps20.svg in --out-dir (outputs); with --steps, --sampler,
+                                schedule_000_steps20.svg in --out-dir (outputs); --steps, --sampler,
                                 --scheduler, --sigmas and the other options of sampling of generate
   --json                        one JSON object on standard output
 )";
