@@ -204,7 +204,7 @@ EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd4) = {.name = EASEL_ISA_NAME "_winograd4
 const char* reject_winograd2(const OpCall& call) noexcept {
   if (const char* reason = reject_winograd(call)) return reason;
   const Shape &w = call.inputs[1].shape, &y = call.output.shape;
-  if (std::min(w[0], w[1]) >= 320 && y[1] * y[2] >= 576) return "tiles of 4 × 4 are faster for so much work";
+  if (std::min(w[0], w[1]) >= 128 && y[1] * y[2] >= 576) return "tiles of 4 × 4 are faster for so much work";
   return nullptr;
 }
 
