@@ -51,7 +51,8 @@ class Values {
       deviation_ = 0.02;
     } else {
       // Keeps the size of what a layer is given.
-      deviation_ = 1 / std::sqrt(static_cast<double>(shape.numel() / std::max<int64_t>(shape[0], 1)));
+      deviation_ =
+          1 / std::sqrt(static_cast<double>(shape.numel()) / static_cast<double>(std::max<int64_t>(shape[0], 1)));
     }
   }
   float next() {

@@ -58,7 +58,7 @@ struct BandOptions {
   int64_t band_bytes = 0;          ///< about the size of one band
   int64_t recompute_elements = 0;  ///< upsampling convolutions with results at least so large are recomputed; 0: none
   bool operator==(const BandOptions&) const = default;
-  auto operator<=>(const BandOptions&) const = default;
+  auto operator<=>(const BandOptions&) const = default;  // NOLINT(modernize-use-nullptr): it means the 0 inside
 };
 
 struct CompileOptions {

@@ -24,7 +24,7 @@ struct PromptText {
   text::PromptStyle style = text::PromptStyle::plain;
   int clip_skip = 1;
   std::string text;
-  auto operator<=>(const PromptText&) const = default;
+  auto operator<=>(const PromptText&) const = default;  // NOLINT(modernize-use-nullptr): it means the 0 inside
 };
 
 /// A prompt taken apart: its conditionings, and what each of them says when.

@@ -117,6 +117,8 @@ std::unique_ptr<RunNoise> make_noise(const NoiseOptions& options, const Shape& s
 void slerp(double t, std::span<float> a, std::span<const float> b, const Shape& shape) {
   const auto channels = static_cast<size_t>(shape[0]), height = static_cast<size_t>(shape[1]),
              width = static_cast<size_t>(shape[2]);
+  const size_t plane = height * width;
+  if (plane == 0) return;
   std::vector<double> cosines(channels * width);
   double mean = 0;
   for (size_t c = 0; c < channels; ++c)
@@ -133,7 +135,7 @@ void slerp(double t, std::span<float> a, std::span<const float> b, const Shape& 
     }
   const bool parallel = mean > 0.9995;
   for (size_t j = 0; j < a.size(); ++j) {
-    const double omega = std::acos(cosines[j / (height * width) * width + j % width]), sine = std::sin(omega);
+    const double omega = std::acos(cosines[j / plane * width + j % width]), sine = std::sin(omega);
     const double wa = parallel ? t : std::sin((1 - t) * omega) / sine;
     const double wb = parallel ? 1 - t : std::sin(t * omega) / sine;
     a[j] = static_cast<float>(wa * a[j] + wb * b[j]);

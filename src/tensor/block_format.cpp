@@ -163,7 +163,8 @@ void q6_k(const uint8_t* b, float* y) noexcept {
     const int half = i / 128, at = i % 128;
     const int low = b[half * 64 + at % 64] >> (at / 64 * 4) & 15;
     const int high = b[128 + half * 32 + at % 32] >> (at / 32 * 2) & 3;
-    y[i] = d * static_cast<float>(scales[i / 16]) * static_cast<float>((low | high << 4) - 32);
+    const int8_t scale = scales[i / 16];
+    y[i] = d * static_cast<float>(scale) * static_cast<float>((low | high << 4) - 32);
   }
 }
 
