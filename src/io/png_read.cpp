@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csetjmp>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -47,8 +48,14 @@ void on_read(png_structp png, png_bytep target, size_t count) {
   decoder->position += count;
 }
 
+// libpng takes what a chunk's header claims before it has seen the data: what no honest file needs is refused here.
+constexpr png_alloc_size_t kMaxAllocation = png_alloc_size_t{64} << 20;
+png_voidp allocate(png_structp, png_alloc_size_t size) { return size > kMaxAllocation ? nullptr : std::malloc(size); }
+void release(png_structp, png_voidp memory) { std::free(memory); }
+
 bool start(Decoder* decoder) {
-  decoder->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, decoder, on_error, on_warning);
+  decoder->png =
+      png_create_read_struct_2(PNG_LIBPNG_VER_STRING, decoder, on_error, on_warning, nullptr, allocate, release);
   if (!decoder->png) return false;
   decoder->info = png_create_info_struct(decoder->png);
   if (!decoder->info) return false;
