@@ -84,10 +84,11 @@ class Bander {
     find_virtual();
     for (const Command& command : commands_) {
       const bool made_by_readers = is_virtual(command.output);
-      if (is_norm(command) && made_by_readers) emit_coefficients(command);
-      if (made_by_readers) continue;
       const bool reads_virtual = std::any_of(command.inputs.begin(), command.inputs.end(),
                                              [&](const Location& input) { return is_virtual(input); });
+      // A norm whose own result is small may still read what is made in bands.
+      if (is_norm(command) && (made_by_readers || reads_virtual)) emit_coefficients(command);
+      if (made_by_readers) continue;
       if (!reads_virtual) {
         out_.push_back(command);
         continue;
