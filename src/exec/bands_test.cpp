@@ -127,6 +127,17 @@ TEST_P(BandsTest, RecomputingTakesLessAndStaysClose) {
                 run(decoder, sizes, options(), {.band_bytes = kBand, .recompute_elements = 1 << 19}, 3).result));
 }
 
+// Bands just small enough for f32 pictures to be made in them, but not for norms of these in bf16.
+TEST_P(BandsTest, ASmallNormMayReadWhatIsMadeInBands) {
+  const graph::Graph decoder = models::autoencoder_kl_decoder(config());
+  const Bindings sizes = {{"batch", 1}, {"height", 32}, {"width", 24}};
+  const Outcome whole = run(decoder, sizes, options(), {});
+  for (int64_t band = kBand; band <= kBand << 6; band *= 2) {
+    const Outcome recomputed = run(decoder, sizes, options(), {.band_bytes = band, .recompute_elements = 1 << 19});
+    EXPECT_LT(relative_l2(recomputed.result, whole.result), GetParam() == DType::f32 ? 2e-6 : 4e-3) << band;
+  }
+}
+
 TEST_P(BandsTest, PicturesOfABatchStayWhole) {
   const graph::Graph decoder = models::autoencoder_kl_decoder(config());
   const Bindings sizes = {{"batch", 2}, {"height", 16}, {"width", 16}};

@@ -43,7 +43,7 @@ class Compiler {
     // After the passes: it is they that find the attention.
     Graph typed = set_precision(fused, options_.precision);
     const bool rounds = options_.precision == DType::bf16 && !options_.reference_kernels;
-    if (rounds && program_->context_->isa >= device::Isa::avx512_bf16) typed = narrow_activations(typed);
+    if (rounds && program_->context_->isa >= device::Isa::avx512_bf16) typed = narrow_activations(typed).graph;
     const graph::Bundle bundle = hoist(typed, options_.hoist);
     for (const graph::Entry& entry : bundle.entries) add_slots(entry.graph, bundle);
     for (const graph::Entry& entry : bundle.entries) add_entry(entry);

@@ -188,8 +188,7 @@ TEST_F(PassesTest, ActivationsThatAllReadersRoundBecomeNarrow) {
   const ValueId both = graph.add(ops::LayerNormAttrs{}, {sum, weight("mw", {4}), weight("mb", {4})});
   graph.output("y", dense(both, "w"));
   graph.output("seen", both);  // an output stays f32
-  int matches = 0;
-  const Graph narrow = narrow_activations(set_precision(graph, DType::bf16), &matches);
+  const auto [narrow, matches] = narrow_activations(set_precision(graph, DType::bf16));
   EXPECT_EQ(matches, 3);  // norm, qkv, attention
   narrow.verify();
   for (const Node& node : narrow.nodes()) {
@@ -200,8 +199,7 @@ TEST_F(PassesTest, ActivationsThatAllReadersRoundBecomeNarrow) {
                           narrow.value(node.output).type.shape.back() == Dim(12);
     EXPECT_EQ(dtype, expected ? DType::bf16 : DType::f32) << narrow.str();
   }
-  narrow_activations(graph, &matches);
-  EXPECT_EQ(matches, 0);  // weights in f32
+  EXPECT_EQ(narrow_activations(graph).matches, 0);  // weights in f32
 }
 
 }  // namespace

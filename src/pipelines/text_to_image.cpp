@@ -336,7 +336,8 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
 
   const int pictures = request.num_images_per_prompt;
   const Shape shape = {pictures, files.vae.latent_channels, job.latent_height, job.latent_width};
-  const auto noise = sampling::make_noise(pipelines::noise_options_of(request), shape);
+  const sampling::NoiseOptions noise_options = pipelines::noise_options_of(request);
+  const auto noise = sampling::make_noise(noise_options, shape);
   const auto sampler = sampler_for(request);
   const Tensor latents = initial_latents(job, *noise);
   const auto sample = latents.span<float>();
@@ -369,7 +370,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
     if (trace) std::memcpy(all_decoded.rows(begin, end).raw(), decoded.raw(), static_cast<size_t>(decoded.bytes()));
     for (int i = 0; i < end - begin; ++i) {
       result.pictures.push_back(pipelines::to_picture(decoded, i));
-      result.pictures.back().seed = sampling::image_seed(pipelines::noise_options_of(request), begin + i);
+      result.pictures.back().seed = sampling::image_seed(noise_options, begin + i);
       result.pictures.back().index = begin + i;
     }
   }
@@ -450,12 +451,14 @@ Timings TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest
   const std::lock_guard lock(impl_->mutex);
   if (requests.empty()) return {};
   const auto planned = Clock::now();
-  impl_->residency = impl_->plan_residency(impl_->resolve(requests.front()), true);
+  std::vector<pipelines::PromptText> texts;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const Impl::Job job = impl_->resolve(requests[i]);
+    if (i == 0) impl_->residency = impl_->plan_residency(job, true);
+    for (pipelines::PromptText& text : Impl::texts_of(job)) texts.push_back(std::move(text));
+  }
   const auto start = Clock::now();
   const double compiled_before = impl_->text_encoder->compile_seconds();
-  std::vector<pipelines::PromptText> texts;
-  for (const TextToImageRequest& request : requests)
-    for (pipelines::PromptText& text : Impl::texts_of(impl_->resolve(request))) texts.push_back(std::move(text));
   impl_->text_encoder->encode(texts);
   Timings seconds;
   const double packing = impl_->text_encoder->compile_seconds() - compiled_before;

@@ -58,20 +58,19 @@ class Readers {
 
 }  // namespace
 
-Graph narrow_activations(const Graph& graph, int* matches) {
+PassResult narrow_activations(const Graph& graph) {
   const Readers readers(graph);
-  int count = 0;
+  int matches = 0;
   Graph out = graph.rewrite([&](Graph::Rewriter& r, NodeId id) {
     const Node& node = graph.node(id);
     const std::optional<ops::Attrs> narrow = readers.all_round(node.output) ? narrow_result(node.attrs) : std::nullopt;
     if (!narrow) return r.copy(id);
-    ++count;
+    ++matches;
     std::vector<ValueId> inputs;
     for (const ValueId input : node.inputs) inputs.push_back(r.map(input));
     return r.add(*narrow, std::move(inputs), id);
   });
-  if (matches) *matches = count;
-  return out;
+  return {std::move(out), matches};
 }
 
 }  // namespace easel::graph

@@ -1,7 +1,7 @@
 // bf16 between layers that would round to it anyway.
 #pragma once
 
-#include "graph/graph.h"
+#include "graph/passes/pass.h"
 
 namespace easel::graph {
 
@@ -11,6 +11,6 @@ namespace easel::graph {
 /// layers and direct convolutions to the same bits, Winograd convolutions after a transform. Memory traffic halves.
 /// Where kernels do not use bf16 products (no such instructions), values would lose precision: the caller asks for it
 /// where it fits. Runs after set_precision.
-Graph narrow_activations(const Graph& graph, int* matches = nullptr);
+PassResult narrow_activations(const Graph& graph);
 
 }  // namespace easel::graph

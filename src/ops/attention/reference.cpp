@@ -3,8 +3,7 @@
 #include <limits>
 #include <vector>
 
-#include <easel/half.h>
-
+#include "ops/gemm/reference.h"
 #include "ops/isa.h"
 #include "tensor/convert.h"
 
@@ -19,14 +18,10 @@ const char* reject(const OpCall& call) noexcept {
 
 /// Rows of an argument, beginning at one batch and head.
 struct Rows {
-  const void* data;
-  const ArgType& type;
+  ElementReader element;
+  const Shape& strides;
   int64_t first;
-  double operator()(int64_t row, int64_t d) const {
-    const int64_t i = first + row * type.strides[1] + d * type.strides[2];
-    return type.dtype == DType::f32 ? static_cast<const float*>(data)[i]
-                                    : bf16_to_float(static_cast<const uint16_t*>(data)[i]);
-  }
+  double operator()(int64_t row, int64_t d) const { return element(first + row * strides[1] + d * strides[2]); }
 };
 
 /// Query i against all keys of its head. scores: [T], sums: [D] working memory.
@@ -63,7 +58,8 @@ void run(const KernelArgs& args) noexcept {
     const int64_t c = h * head_size;
     const auto rows = [&](size_t index) {
       const ArgType& type = call.inputs[index];
-      return Rows{args.inputs[index], type, (type.shape[0] == 1 ? 0 : b) * type.strides[0] + c * type.strides[2]};
+      const int64_t first = (type.shape[0] == 1 ? 0 : b) * type.strides[0] + c * type.strides[2];
+      return Rows{{args.inputs[index], type.dtype}, type.strides, first};
     };
     double* scores = reinterpret_cast<double*>(args.scratch) + thread * (keys + channels);
     double* sums = scores + keys;

@@ -1,4 +1,4 @@
-// What the references of linear and conv2d share.
+// What the references of linear, conv2d and attention share.
 #pragma once
 
 #include <cmath>
