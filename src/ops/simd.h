@@ -94,6 +94,10 @@ inline Vec load_bf16(const uint16_t* p, int64_t n) {
 #endif
 }
 
+/// n elements of f32 or bf16 in the first lanes, zeros in the others.
+inline Vec load_as(const float* p, int64_t n) { return n < kLanes ? load_n(p, n) : load(p); }
+inline Vec load_as(const uint16_t* p, int64_t n) { return load_bf16(p, n); }
+
 /// The first n lanes to f32 or, rounded, to bf16.
 inline void store_as(float* p, Vec v, int64_t n) { n < kLanes ? store_n(p, v, n) : store(p, v); }
 inline void store_as(uint16_t* p, Vec v, int64_t n) { store_bf16(p, v, n); }

@@ -57,6 +57,11 @@ exec::BandOptions TextToImagePipeline::Impl::least_bands(const Job& job) const {
           .recompute_elements = job.request.width * job.request.height * widths[widths.size() > 1 ? 1 : 0]};
 }
 
+int64_t TextToImagePipeline::Impl::whole_decoder_bytes(const Job& job, const Residency& residency,
+                                                       std::optional<DType> dtype) {
+  return vae_decoder->plan(vae_sizes(job, residency), {}, dtype)->summary().arena_bytes;
+}
+
 Residency TextToImagePipeline::Impl::smallest(const Job& job, int64_t budget, VaeTiling tiling,
                                               std::optional<DType> dtype) {
   Residency residency;
@@ -64,6 +69,8 @@ Residency TextToImagePipeline::Impl::smallest(const Job& job, int64_t budget, Va
   residency.one_at_a_time = options.offload;
   const exec::BandOptions exact{.band_bytes = pipelines::kBandBytes}, least = least_bands(job);
   if (tiling == VaeTiling::on) residency.bands = least;
+  if (tiling == VaeTiling::automatic && whole_decoder_bytes(job, residency, dtype) > pipelines::kWholeDecoderBytes)
+    residency.bands = exact;
   const auto fits = [&] {
     measure(job, residency, dtype);
     return residency.peak() <= budget;

@@ -41,6 +41,8 @@ struct TextToImagePipeline::Impl {
   pipelines::Residency plan_residency(const Job& job, bool within_available);
   /// The first way that fits into `budget`, else the one that takes least; in another precision if given.
   pipelines::Residency smallest(const Job& job, int64_t budget, VaeTiling tiling, std::optional<DType> dtype);
+  /// Working memory of the decoder, not in bands.
+  int64_t whole_decoder_bytes(const Job& job, const pipelines::Residency& residency, std::optional<DType> dtype);
   /// The bands in which the decoder takes least: its largest pictures are never kept.
   exec::BandOptions least_bands(const Job& job) const;
   /// Fills in the bytes of each stage.

@@ -46,6 +46,9 @@ class Readers {
       return node.inputs[0] == id && std::count(node.inputs.begin(), node.inputs.end(), id) == 1 && weight.constant &&
              weight.type.dtype == DType::bf16 && channels.value() % 2 == 0;
     }
+    // A norm rounds its result: its argument, rounded alike, costs as little.
+    if (std::holds_alternative<ops::GroupNormAttrs>(node.attrs))
+      return node.inputs[0] == id && channels.value() % 2 == 0 && all_round(node.output);
     const auto* attention = std::get_if<ops::AttentionAttrs>(&node.attrs);
     return attention && attention->precision == DType::bf16 && attention->scale > 0 &&
            channels.value() % (2 * attention->heads) == 0;

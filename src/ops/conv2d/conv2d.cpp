@@ -14,7 +14,7 @@ ValueType infer(const Conv2dAttrs& attrs, Inputs inputs) {
   const auto out_size = [&](const Dim& size, int before, int after, const Dim& kernel) {
     return (size + (before + after) - kernel).floor_div(attrs.stride) + 1;
   };
-  const ValueType y{DType::f32,
+  const ValueType y{attrs.result,
                     {x.shape[0], out_size(x.shape[1], attrs.pad_top, attrs.pad_bottom, w.shape[2]),
                      out_size(x.shape[2], attrs.pad_left, attrs.pad_right, w.shape[3]), w.shape[0]}};
   size_t next = 2;
@@ -25,10 +25,11 @@ ValueType infer(const Conv2dAttrs& attrs, Inputs inputs) {
 }
 
 std::string to_string(const Conv2dAttrs& attrs) {
-  return fmt::format(" stride={} pad=[{}, {}, {}, {}]{}{}{}{}", attrs.stride, attrs.pad_top, attrs.pad_left,
+  return fmt::format(" stride={} pad=[{}, {}, {}, {}]{}{}{}{}{}", attrs.stride, attrs.pad_top, attrs.pad_left,
                      attrs.pad_bottom, attrs.pad_right, attrs.bias ? " bias" : "",
                      attrs.channel_bias ? " channel_bias" : "", attrs.residual ? " residual" : "",
-                     attrs.activation == Activation::none ? "" : fmt::format(" {}", to_string(attrs.activation)));
+                     attrs.activation == Activation::none ? "" : fmt::format(" {}", to_string(attrs.activation)),
+                     result_suffix(attrs.result));
 }
 
 }  // namespace easel::ops

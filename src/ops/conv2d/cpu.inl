@@ -114,7 +114,7 @@ void conv_run(const KernelArgs& args, const ConvPlan& plan) {
   const ConvPointers pointers(args);
   const X* x = static_cast<const X*>(args.inputs[0]);
   const auto* packed = static_cast<const uint32_t*>(args.inputs[1]);
-  const Epilogue epilogue{pointers.bias, attrs.activation, past_caches(plan.out, pointers.out)};
+  const Epilogue epilogue = pointers.epilogue(attrs, plan.out);
   const Region whole = plan.whole();
   float* shared = reinterpret_cast<float*>(args.scratch);
   std::byte* thread_scratch = args.scratch + plan.shared_bytes();
@@ -167,7 +167,7 @@ const char* reject(const OpCall& call) noexcept {
   const auto& attrs = call.as<Conv2dAttrs>();
   if (attrs.pad_top < 0 || attrs.pad_left < 0 || attrs.pad_bottom < 0 || attrs.pad_right < 0)
     return "a padding is negative";
-  return reject_types(call, /*narrow_in=*/true, /*narrow_out=*/false);
+  return reject_types(call, /*narrow_in=*/true, /*narrow_out=*/true);
 }
 
 const PackFormat* format(const OpCall&, int index) noexcept { return index == 1 ? &kPanelFormat : nullptr; }

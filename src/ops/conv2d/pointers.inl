@@ -5,9 +5,12 @@ namespace {
 struct ConvPointers {
   const float *bias = nullptr, *channel_bias = nullptr, *residual = nullptr;
   const ArgType *channel_bias_type = nullptr, *residual_type = nullptr;
-  float* out;
+  std::byte* out;
+  int64_t out_pixel;  ///< bytes
 
-  explicit ConvPointers(const KernelArgs& args) : out(static_cast<float*>(args.output)) {
+  explicit ConvPointers(const KernelArgs& args)
+      : out(static_cast<std::byte*>(args.output)),
+        out_pixel(args.call.output.shape[3] * size_of(args.call.output.dtype)) {
     const auto& attrs = args.call.as<Conv2dAttrs>();
     size_t next = 2;
     const auto take = [&](const float*& pointer, const ArgType** type) {
@@ -20,10 +23,14 @@ struct ConvPointers {
     if (attrs.residual) take(residual, &residual_type);
   }
 
+  Epilogue epilogue(const Conv2dAttrs& attrs, const ArgType& result) const {
+    return {bias, attrs.activation, past_caches(result, out), result.dtype == DType::bf16};
+  }
+
   /// Result, residual and channel bias of pixel (y, x) of picture b, as rows of a tile want them.
   template <typename Rows>
   void set_row(Rows& rows, int row, const Shape& shape, int64_t b, int64_t y, int64_t x) const {
-    rows.out[row] = out + ((b * shape[1] + y) * shape[2] + x) * shape[3];
+    rows.out[row] = out + ((b * shape[1] + y) * shape[2] + x) * out_pixel;
     rows.channel_bias[row] = channel_bias ? channel_bias + b * channel_bias_type->strides[0] : nullptr;
     rows.residual[row] = nullptr;
     if (const ArgType* type = residual_type)

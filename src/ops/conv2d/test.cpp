@@ -108,6 +108,14 @@ OpTests conv2d_tests() {
     narrow(conv({2, 25, 24, n}, 70, 3, 3, same(), DType::bf16));
     narrow(conv({2, 9, 7, n}, 40, 3, 3, same(2), DType::bf16));
     narrow(conv({2, 6, 5, n}, 20, 1, 1, {.bias = true}, DType::bf16));
+    // … and as the result.
+    Conv2dAttrs attrs = same();
+    attrs.result = DType::bf16;
+    narrow(conv({2, 9, 11, 32}, n, 3, 3, attrs, DType::bf16));
+    narrow(conv({2, 25, 24, 65}, n, 3, 3, attrs, DType::bf16));
+    narrow(conv({2, 25, 24, 128}, 127 + n, 3, 3, attrs, DType::bf16));
+    attrs.channel_bias = attrs.residual = true;
+    t.cases.push_back(conv({2, 9, 7, 40}, n, 3, 3, attrs, DType::bf16));
   }
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const auto bench = [&](int64_t b, int64_t size, int64_t in, int64_t out, int stride = 1) {

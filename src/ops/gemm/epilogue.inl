@@ -15,7 +15,7 @@ struct Epilogue {
 /// Whether a result is too large for any cache to hold until it is read, so that its lines need not be read first.
 inline bool past_caches(const ArgType& out, const void* address) {
   constexpr int64_t kBytes = int64_t{64} << 20;
-  return out.shape.numel() * 4 >= kBytes && out.shape.back() % kW == 0 &&
+  return out.dtype == DType::f32 && out.shape.numel() * 4 >= kBytes && out.shape.back() % kW == 0 &&
          reinterpret_cast<uintptr_t>(address) % 64 == 0;
 }
 
