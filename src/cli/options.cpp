@@ -29,7 +29,7 @@ Makes pictures from a prompt and prints their paths.
   --dtype, --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    fp32, bf16 (where fast) or fp16
   --device cpu  --threads N     default: one thread per physical core
   --memory-limit BYTES          stay below it (2.6GB, 2600MiB) or say what would fit
-  --offload                     keep only the part in use in memory; packs again for each prompt
+  --offload                     pack only the part in use; --expand-weights: unpack GGUF and fp8 weights
   --vae-tiling on|off|auto      decode in bands without seams: less memory for large pictures (auto)
 
   --steps N  --seed N           denoising steps (20); default seed: random, and printed
@@ -68,6 +68,7 @@ void ModelOptions::add_to(Arguments& arguments) {
   arguments.whole("--threads", threads, 1, 1024);
   arguments.bytes("--memory-limit", memory_limit);
   arguments.flag("--offload", offload);
+  arguments.flag("--expand-weights", expand_weights);
   arguments.text("--vae-tiling", vae_tiling);
   arguments.texts("--embedding", embeddings);
 }
@@ -95,6 +96,7 @@ LoadOptions ModelOptions::load_options() const {
   out.tokenizer = tokenizer.value_or("");
   out.memory_limit = memory_limit.value_or(0);
   out.offload = offload;
+  out.expand_weights = expand_weights;
   const std::string tiling = vae_tiling.value_or("auto");
   if (tiling != "auto" && tiling != "on" && tiling != "off")
     fail(ErrorCode::invalid_argument, "--vae-tiling: expected on, off or auto, found \"{}\"", printable(tiling, 40));

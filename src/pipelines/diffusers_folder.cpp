@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 #include "pipelines/configs.h"
+#include "pipelines/families.h"
 #include "pipelines/model_files.h"
 
 namespace easel::pipelines {
@@ -51,7 +52,8 @@ std::optional<io::WeightFiles> open_weights(const std::string& folder, const std
 ModelFiles read_diffusers_folder(const std::string& path, const ComponentPaths& replaced, bool weights_required) {
   const fs::path root = path;
   if (!fs::exists(root / "model_index.json"))
-    fail(ErrorCode::io, "{}: expected a diffusers folder with model_index.json, found none", printable(path));
+    fail(ErrorCode::io, "{}: expected a diffusers folder with model_index.json, found {}", printable(path, 400),
+         describe_folder(path));
   const io::JsonObject index = io::JsonObject::from_file(root / "model_index.json");
   const std::string pipeline = index.string("_class_name");
   if (pipeline != "StableDiffusionPipeline")

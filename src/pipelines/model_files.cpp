@@ -26,7 +26,15 @@ Tensor FileWeights::load(const std::string& name) const { return files_.tensor(f
 
 exec::WeightSource::Outline FileWeights::outline(const std::string& name) const {
   const io::TensorInfo& info = find(name);
-  return {info.dtype, info.shape};
+  const BlockFormat encoding = info.packed()          ? info.format
+                               : info.strides.empty() ? element_format(info.dtype)
+                                                      : BlockFormat::none;
+  return {info.dtype, info.shape, encoding};
+}
+
+Tensor FileWeights::blocks(const std::string& name) const {
+  const io::TensorInfo& info = find(name);
+  return files_.holder(info.name).stored(info);
 }
 
 void FileWeights::release(const std::string& name) const {

@@ -25,6 +25,7 @@ class FileWeights : public exec::WeightSource {
   FileWeights(io::WeightFiles files, NameCandidates candidates);
   Tensor load(const std::string& name) const override;
   Outline outline(const std::string& name) const override;
+  Tensor blocks(const std::string& name) const override;
   void release(const std::string& name) const override;
   std::string description() const override { return files_.path(); }
   /// The stored name of a weight; empty if there is none.

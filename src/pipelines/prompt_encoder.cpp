@@ -78,6 +78,7 @@ PromptEncoder::PromptEncoder(const ModelFiles& files, text::ClipTokenizer tokeni
       tokenizer_(std::move(tokenizer)),
       warn_(options.warn),
       keep_(options.keep_text_encoder),
+      keep_blocks_(!options.expand_weights),
       context_(std::move(context)),
       precision_(precision),
       arena_(std::move(arena)),
@@ -98,7 +99,7 @@ void PromptEncoder::use_layers(int clip_skip) {
   config.num_hidden_layers -= clip_skip - 1;
   if (component_) earlier_seconds_ += component_->compile_seconds();
   component_ = std::make_unique<Component>(models::clip_text_model(config, tokens(), !names_.empty()),
-                                           files_.text_encoder_weights, context_, precision_, arena_);
+                                           files_.text_encoder_weights, context_, precision_, arena_, keep_blocks_);
   component_->set_observer(observer_);
   layers_skipped_ = clip_skip;
 }

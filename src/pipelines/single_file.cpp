@@ -19,8 +19,8 @@ void expect_components(const Identity& identity, const ComponentPaths& replaced,
   check(Part::vae, replaced.vae, "VAE", "--vae");
   check(Part::text_encoder, replaced.text_encoder, "text encoder", "--text-encoder");
   if (!missing.empty())
-    fail(ErrorCode::io, "{}: expected a whole model, found no {} in it ({}); {} supplies what is missing", where,
-         missing, identity.summary(), options);
+    fail(ErrorCode::io, "{}: expected a whole model, found no {} in it ({}); {} {} what is missing", where, missing,
+         identity.summary(), options, options.find(" and ") == std::string::npos ? "supplies" : "supply");
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ struct ConvPlan {
         x(call.inputs[0]),
         w(call.inputs[1]),
         out(call.output),
-        words(words_of(w.dtype)),
+        words(words_of(w)),
         panels(w),
         kernel_h(w.shape[2]),
         kernel_w(w.shape[3]),

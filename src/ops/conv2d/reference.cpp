@@ -16,6 +16,7 @@ const char* reject(const OpCall& call) noexcept {
     if (call.inputs[i].dtype != DType::f32) return "bias, channel bias or residual is not f32";
   if (call.output.dtype != DType::f32 && call.output.dtype != DType::bf16) return "the result is neither f32 nor bf16";
   if (!reference_element(call.inputs[0].dtype)) return "x is not f32, f16 or bf16";
+  if (call.inputs[1].encoding != BlockFormat::none) return "the weight is packed in blocks";
   return reference_element(call.inputs[1].dtype) ? nullptr : "the weight is not f32, f16 or bf16";
 }
 
