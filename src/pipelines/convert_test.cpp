@@ -9,7 +9,7 @@
 namespace easel {
 namespace {
 
-const std::string kModel = EASEL_SOURCE_DIR "/tests/goldens/d/model.safetensors";
+const std::string kModel = EASEL_SOURCE_DIR "/tests/goldens/sd15/d/model.safetensors";
 
 TEST(Convert, WritesChecksAndReports) {
   const io::TestFolder folder;

@@ -5,8 +5,9 @@ namespace easel::graph {
 Graph keep_blocks(const Graph& graph) {
   return graph.rewrite([&](Graph::Rewriter& r, NodeId id) {
     const Node& node = graph.node(id);
-    const bool reads_rows =
-        std::holds_alternative<ops::LinearAttrs>(node.attrs) || std::holds_alternative<ops::EmbeddingAttrs>(node.attrs);
+    const bool reads_rows = std::holds_alternative<ops::LinearAttrs>(node.attrs) ||
+                            std::holds_alternative<ops::Conv2dAttrs>(node.attrs) ||
+                            std::holds_alternative<ops::EmbeddingAttrs>(node.attrs);
     const ConstantPtr weight = reads_rows ? graph.value(node.inputs[1]).constant : nullptr;
     if (!weight || weight->row_encoding() == BlockFormat::none) return r.copy(id);
     std::vector<ValueId> inputs;

@@ -7,8 +7,8 @@ namespace easel::graph {
 
 /// before: %y = linear(%x, @bf16(concat(0, wq, wk)))          wq, wk: stored in blocks of q4_k
 /// after:  %y = linear(%x, @q4_k(bf16(concat(0, wq, wk))))
-/// Constants of linear and embedding whose rows are blocks in the files (Constant::marked says so) are handed to the
-/// kernels in these blocks, for which they take a fraction of the memory; no bit of a result changes. Runs after
+/// Constants of linear, conv2d and embedding whose rows are blocks in the files (Constant::marked says so) are handed
+/// to the kernels in these blocks, for which they take a fraction of the memory; no bit of a result changes. Runs after
 /// set_precision, whose cast says what the decoded values are rounded to.
 Graph keep_blocks(const Graph& graph);
 

@@ -75,12 +75,13 @@ F round_to(F x) {
   return x;
 }
 
+/// `steps` steps of the blocks of kW columns → target, whose rows are `width` words apart.
 template <Words words, DType dtype>
 void expand_columns(const Panels& panels, const ColumnLanes& first, int64_t steps, int width, float* target) {
   const int64_t step = panels.step(), step_bytes = panels.step_bytes();
   for (int64_t s = 0; s < steps; ++s) {
     float* out = target + s * (words == Words::bf16_dot ? step / 2 : step) * width;
-    const ColumnLanes lanes{first.bytes + s * step_bytes * width, width};
+    const ColumnLanes lanes{first.bytes + s * step_bytes * first.stride, first.stride};
     decode_block(panels.encoding, lanes, [&](int i, F even, F odd) {
       if constexpr (words == Words::bf16_dot) {
 #if defined(__AVX512BF16__)

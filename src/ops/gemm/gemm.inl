@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include <easel/half.h>
@@ -18,6 +19,7 @@
 #include "ops/gemm/tile.inl"
 #include "ops/gemm/pack.inl"
 #include "ops/gemm/blocks.inl"
+#include "ops/gemm/expand.inl"
 #include "ops/gemm/epilogue.inl"
 #include "ops/gemm/block.inl"
 #include "ops/gemm/stage.inl"

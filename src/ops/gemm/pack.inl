@@ -54,7 +54,7 @@ struct Panels {
   /// where an odd row of fp8 gets a zero.
   int64_t step() const { return std::max<int64_t>(2, block_elements(encoding)); }
   int64_t step_bytes() const { return bytes_in_blocks(encoding, step()); }
-  int64_t row_bytes() const { return (channels + step() - 1) / step() * step_bytes(); }
+  int64_t row_bytes() const { return (channels * taps + step() - 1) / step() * step_bytes(); }
 
   /// Row of the weight that column `i` of a panel holds; -1 for filling.
   int64_t source_row(int64_t panel, int i) const {
@@ -128,18 +128,48 @@ void pack_panel(const Panels& p, int64_t panel, const Element* source, uint32_t*
     }
 }
 
+/// 16 bytes of each of 16 rows → target[byte][row], `stride` bytes from one to the next.
+inline void transpose_bytes(const uint8_t* const* rows, uint8_t* target, int64_t stride) {
+  using Row = uint8_t __attribute__((vector_size(16)));
+  Row r[16], t[16];
+  for (int i = 0; i < 16; ++i) std::memcpy(&r[i], rows[i], 16);
+  // Four rounds, each of which interleaves row i with row i + 8.
+  const auto round = [](const Row* from, Row* to) {
+    for (int i = 0; i < 8; ++i) {
+      to[2 * i] = __builtin_shufflevector(from[i], from[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      to[2 * i + 1] =
+          __builtin_shufflevector(from[i], from[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+  };
+  round(r, t), round(t, r), round(r, t), round(t, r);
+  for (int i = 0; i < 16; ++i) std::memcpy(target + i * stride, &r[i], 16);
+}
+
 /// One panel of blocks: bytes of the rows side by side.
 inline void pack_blocks(const Panels& p, int64_t panel, const uint8_t* source, uint8_t* target) {
-  constexpr int64_t kRun = 64;
+  constexpr int64_t kRun = 16;
   const int width = p.vectors(panel) * kW;
-  const int64_t row_bytes = p.row_bytes(), source_bytes = bytes_in_blocks(p.encoding, p.channels);
+  const int64_t row_bytes = p.row_bytes(), source_bytes = bytes_in_blocks(p.encoding, p.channels * p.taps);
   target += panel * row_bytes * kPanel;
-  for (int64_t begin = 0; begin < row_bytes; begin += kRun) {
-    const int64_t end = std::min(row_bytes, begin + kRun);
-    for (int i = 0; i < width; ++i) {
-      const int64_t row = p.source_row(panel, i);
-      for (int64_t j = begin; j < end; ++j)
-        target[j * width + i] = row < 0 || j >= source_bytes ? 0 : source[row * source_bytes + j];
+  static const uint8_t zeros[kRun] = {};
+  for (int first = 0; first < width; first += kRun) {
+    const int columns = std::min<int>(kRun, width - first);
+    const uint8_t* rows[kRun];
+    for (int i = 0; i < columns; ++i) {
+      const int64_t row = p.source_row(panel, first + i);
+      rows[i] = row < 0 ? nullptr : source + row * source_bytes;
+    }
+    for (int64_t j = 0; j < row_bytes; j += kRun) {
+      uint8_t* out = target + j * width + first;
+      if (columns == kRun && j + kRun <= source_bytes) {
+        const uint8_t* from[kRun];
+        for (int i = 0; i < columns; ++i) from[i] = rows[i] ? rows[i] + j : zeros;
+        transpose_bytes(from, out, width);
+        continue;
+      }
+      for (int i = 0; i < columns; ++i)
+        for (int64_t k = 0; k < std::min(kRun, row_bytes - j); ++k)
+          out[k * width + i] = rows[i] && j + k < source_bytes ? rows[i][j + k] : 0;
     }
   }
 }

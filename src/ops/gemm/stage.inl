@@ -78,11 +78,8 @@ inline int64_t balanced_block(int64_t rows, int64_t most, int threads) {
 
 /// Why the weight or the types of a call do not suit this unit; nullptr if they do. Units with the bf16 dot product
 /// leave other weights to the plain AVX-512 ones; they also take, and make, bf16 activations where it is said so.
-/// blocks: whether the operator reads weights in blocks.
-inline const char* reject_types(const OpCall& call, [[maybe_unused]] bool narrow_in, [[maybe_unused]] bool narrow_out,
-                                bool blocks = false) {
+inline const char* reject_types(const OpCall& call, [[maybe_unused]] bool narrow_in, [[maybe_unused]] bool narrow_out) {
   const ArgType& w = call.inputs[1];
-  if (!blocks && w.encoding != BlockFormat::none) return "the weight is packed in blocks";
 #if defined(__AVX512BF16__)
   if (w.dtype != DType::bf16) return "the weight is not bf16";
 #endif

@@ -120,7 +120,7 @@ void run(const KernelArgs& args) noexcept {
 const char* reject(const OpCall& call) noexcept {
   const ArgType& x = call.inputs[0];
   if (x.dtype == DType::bf16 && x.shape.back() % 2 != 0) return "an odd number of bf16 elements makes no whole pairs";
-  return reject_types(call, /*narrow_in=*/true, /*narrow_out=*/true, /*blocks=*/true);
+  return reject_types(call, /*narrow_in=*/true, /*narrow_out=*/true);
 }
 
 const PackFormat* format(const OpCall& call, int index) noexcept {

@@ -32,22 +32,6 @@ int64_t scratch_bytes(const OpCall& call, int) noexcept {
   return w.encoding == BlockFormat::none ? 0 : w.shape.numel() * size_of(DType::f64);
 }
 
-// Blocks → doubles, rounded to the dtype of the weight where that is narrower than what they are decoded to.
-void decode_weight(const ArgType& w, const void* blocks, std::byte* target, ThreadPool& pool) noexcept {
-  const int64_t depth = w.shape[1], row_bytes = bytes_in_blocks(w.encoding, depth);
-  auto* values = reinterpret_cast<double*>(target);
-  pool.parallel_for(w.shape[0], [&](int64_t n, int) {
-    double* row = values + n * depth;
-    dequantize(w.encoding, static_cast<const std::byte*>(blocks) + n * row_bytes, row, depth);
-    if (w.dtype == DType::f32) return;
-    for (int64_t k = 0; k < depth; ++k) {
-      uint16_t narrow;
-      store_from_double(&narrow, w.dtype, 0, row[k]);
-      row[k] = load_as_double(&narrow, w.dtype, 0);
-    }
-  });
-}
-
 void run(const KernelArgs& args) noexcept {
   const auto& attrs = args.call.as<LinearAttrs>();
   const auto& in = args.call.inputs;
@@ -56,7 +40,10 @@ void run(const KernelArgs& args) noexcept {
   const bool gated = attrs.activation == Activation::geglu;
   const int64_t depth = w.shape[1], columns = gated ? w.shape[0] / 2 : w.shape[0];
   const bool blocks = w.encoding != BlockFormat::none;
-  if (blocks) decode_weight(w, args.inputs[1], args.scratch, args.pool);
+  if (blocks)
+    args.pool.parallel_for(w.shape[0], [&](int64_t n, int) {
+      decode_row(w, args.inputs[1], n, reinterpret_cast<double*>(args.scratch) + n * depth);
+    });
   const ElementReader source{args.inputs[0], x.dtype};
   const ElementReader weight =
       blocks ? ElementReader{args.scratch, DType::f64} : ElementReader{args.inputs[1], w.dtype};
