@@ -18,22 +18,22 @@ enum class TensorNames { keep, original, diffusers };
 
 struct ConvertOptions {
   /// 1 to 3: files of any container, diffusers folders, or an index of shards.
-  std::vector<std::string> inputs;
+  std::vector<std::string> inputs{};
   /// "….safetensors", "….gguf", or a new folder for the diffusers layout.
-  std::string output;
+  std::string output{};
   /// fp32, fp16, bf16, f8_e4m3 or f8_e5m2; for GGUF also q8_0, q6_k, q5_k, q5_1, q5_0, q4_k, q4_1, q4_0. Empty: as
   /// stored (packed rows become fp32 outside of GGUF).
-  std::string dtype;
+  std::string dtype{};
   TensorNames names = TensorNames::keep;
-  std::string component;  ///< "unet", "vae" or "text_encoder": that part alone; empty: everything
-  std::string vae;        ///< a VAE that replaces the first input's own
-  std::string tokenizer;  ///< folder whose tokenizer goes into a diffusers folder
+  std::string component{};  ///< "unet", "vae" or "text_encoder": that part alone; empty: everything
+  std::string vae{};        ///< a VAE that replaces the first input's own
+  std::string tokenizer{};  ///< folder whose tokenizer goes into a diffusers folder
   /// One per input: Σ wᵢ·inputᵢ, in f32 in this order. A + x·(B − C) is {1, x, −x}. Empty for a single input.
-  std::vector<double> weights;
+  std::vector<double> weights{};
   uint64_t max_shard_bytes = 0;  ///< safetensors only; 0: one file
   bool check = false;            ///< read the result back and compare every byte and every value with its source
-  std::function<void(uint64_t done, uint64_t all)> progress;  ///< bytes written so far, and in all
-  CancelToken cancel;
+  std::function<void(uint64_t done, uint64_t all)> progress{};  ///< bytes written so far, and in all
+  CancelToken cancel{};
 };
 
 /// What reading a written file back showed.
