@@ -80,19 +80,19 @@ void multiply_block(const BlockRows& rows, const Pieces& pieces, const Panels& p
     const int tile_height = tile_rows(vectors);
     for (int i = 0; i < pieces.count; ++i) {
       const Piece& piece = pieces.list[i];
-      const uint32_t* b = packed + panels.offset(panel) + piece.word * vectors * kW;
-      const void* b_tile = b;
+      const void* b_tile = expanded;
       if constexpr (blocks) {
         expand_blocks<words>(panels, panel, reinterpret_cast<const uint8_t*>(packed), piece.word, piece.walk.count,
                              expanded);
-        b_tile = expanded;
+      } else {
+        const uint32_t* b = packed + panels.offset(panel) + piece.word * vectors * kW;
+        if (!expand) b_tile = b;
+        if constexpr (converts)
+          if (expand) {
+            const int64_t count = piece.walk.segments * ((piece.walk.count + 1) / 2);
+            expand_panel<words>(b, count, vectors, expanded);
+          }
       }
-      if constexpr (converts)
-        if (expand) {
-          const int64_t count = piece.walk.segments * ((piece.walk.count + 1) / 2);
-          expand_panel<words>(b, count, vectors, expanded);
-          b_tile = expanded;
-        }
       for (int r = 0, t = 0; r < rows.count; r += tile_height, ++t) {
         const int height = std::min(tile_height, rows.count - r);
         float* tile_sums = sums + (pieces.count > 1 ? t * kTileFloats : 0);
