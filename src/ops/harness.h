@@ -50,7 +50,7 @@ struct Case {
   std::vector<double> expected{};
   /// For the benchmark: bytes read and written, where they are not those of all inputs and the output.
   double bytes = 0;
-  /// Whose shape a benchmark has: sd15, sdxl, flux or wan.
+  /// Whose shape a benchmark has: sd15, sdxl, flux or wan; blocks: sd15's, with weights that stay packed.
   std::string_view model = "sd15";
 };
 

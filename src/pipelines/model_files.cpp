@@ -7,7 +7,12 @@
 namespace easel::pipelines {
 
 FileWeights::FileWeights(io::WeightFiles files, NameCandidates candidates)
-    : files_(std::move(files)), candidates_(std::move(candidates)) {}
+    : files_(std::move(files)), candidates_(std::move(candidates)) {
+  for (const std::string& name : files_.names())
+    if (name.ends_with(".scale_weight"))  // without it the weight is another one
+      fail(ErrorCode::unsupported, "{}: tensor '{}': weights with a scale beside them (scaled fp8) are not read yet",
+           printable(files_.path(), 400), printable(name));
+}
 
 std::string FileWeights::stored_name(const std::string& name) const {
   for (const std::string& candidate : candidates_(name))

@@ -22,6 +22,7 @@ using NameCandidates = std::function<std::vector<std::string>(const std::string&
 /// The weights of one component in its files.
 class FileWeights : public exec::WeightSource {
  public:
+  /// Throws unsupported for files whose weights have scales of their own.
   FileWeights(io::WeightFiles files, NameCandidates candidates);
   Tensor load(const std::string& name) const override;
   Outline outline(const std::string& name) const override;

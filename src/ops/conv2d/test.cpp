@@ -138,6 +138,14 @@ OpTests conv2d_tests() {
     attrs.channel_bias = attrs.residual = true;
     t.cases.push_back(conv({2, 9, 7, 40}, n, 3, 3, attrs, DType::bf16));
   }
+  // Weights in blocks beside the same expanded, where most of the weights are.
+  for (const BlockFormat encoding : {BlockFormat::none, BlockFormat::q8_0, BlockFormat::q4_k})
+    for (const DType dtype : {DType::f32, DType::bf16})
+      for (const int64_t size : {8, 16}) {
+        t.benchmarks.push_back(conv({2, size, size, 1280}, 1280, 3, 3, same(), dtype));
+        t.benchmarks.back().inputs[1].encoding = encoding;
+        t.benchmarks.back().model = "blocks";
+      }
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const auto bench = [&](int64_t b, int64_t size, int64_t in, int64_t out, int stride = 1) {
       t.benchmarks.push_back(conv({b, size, size, in}, out, 3, 3, same(stride), dtype));

@@ -91,11 +91,13 @@ OpTests linear_tests() {
       Case c = packed({33, 2 * block}, 70, encoding, dtype, {.bias = true});
       narrow(c, true, true);
     }
-  for (const BlockFormat encoding : {BlockFormat::q8_0, BlockFormat::q4_k, BlockFormat::f8_e4m3})
+  // Beside the same weights expanded.
+  for (const BlockFormat encoding : {BlockFormat::none, BlockFormat::q8_0, BlockFormat::q4_k, BlockFormat::f8_e4m3})
     for (const DType dtype : {DType::f32, DType::bf16})
       for (const int64_t rows : {2, 154, 2048}) {
         t.benchmarks.push_back(linear({rows, 1280}, 1280, {.bias = true}, dtype));
-        t.benchmarks.back().inputs[1] = blocks({1280, 1280}, encoding, dtype);
+        t.benchmarks.back().inputs[1].encoding = encoding;
+        t.benchmarks.back().model = "blocks";
       }
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const auto bench = [&](int64_t m, int64_t n, int64_t k, LinearAttrs attrs = {.bias = true}) {
