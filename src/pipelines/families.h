@@ -55,7 +55,8 @@ void expect_part(const io::WeightFiles& files, Part wanted, const std::string& w
 void expect_one_family(const io::WeightFiles& files, bool own_text_encoder, const std::string& where);
 
 /// What a folder without model_index.json is, as far as that can be told, with the option that takes it: "the folder of
-/// a ControlNetModel", "a folder of one file, a LoRA". "none" where nothing is known. Throws nothing.
+/// one part, AutoencoderKL; --vae takes it", "none, only the file x (LoRA)". "none" where nothing is known. Throws
+/// nothing.
 std::string describe_folder(const std::string& path);
 
 }  // namespace easel::pipelines

@@ -119,7 +119,8 @@ TEST(Folders, WhatIsNoModelSaysWhatItIs) {
   const auto with_config = [&](const char* config) {
     return refused_folder([&](const io::TestFolder& folder) { folder.write("config.json", config); });
   };
-  EXPECT_HAS(with_config(R"({"_class_name": "ControlNetModel"})"), "a ControlNetModel; it steers another model");
+  EXPECT_HAS(with_config(R"({"_class_name": "ControlNetModel"})"),
+             "one part, ControlNetModel; it steers another model");
   EXPECT_HAS(with_config(R"({"_class_name": "AutoencoderKL"})"), "--vae takes it");
   EXPECT_HAS(with_config(R"({"architectures": ["CLIPTextModel"]})"), "--text-encoder takes it");
   EXPECT_HAS(with_config("{"), "model_index.json, found none");

@@ -45,7 +45,7 @@ std::string describe_folder(const std::string& path) {
   try {
     if (const fs::path config = fs::path(path) / "config.json"; fs::exists(config, error))
       if (const std::string name = class_of(config); !name.empty())
-        return fmt::format("the folder of one part, a {}{}", printable(name, 60), use_of(name));
+        return fmt::format("the folder of one part, {}{}", printable(name, 60), use_of(name));
     std::vector<std::string> files;
     for (fs::directory_iterator entry(path, error), end; !error && entry != end && files.size() < 2;
          entry.increment(error))
