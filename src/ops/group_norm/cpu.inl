@@ -179,8 +179,11 @@ auto normalizer(Activation activation) {
     case Activation::gelu_erf: return normalize<gelu_erf, Y>;
     case Activation::gelu_tanh: return normalize<gelu_tanh, Y>;
     case Activation::quick_gelu: return normalize<quick_gelu, Y>;
+    case Activation::relu: return normalize<relu, Y>;
+    case Activation::tanh: return normalize<simd::tanh, Y>;
     case Activation::none:
-    case Activation::geglu: break;
+    case Activation::geglu:
+    case Activation::prelu: break;
   }
   return normalize<same, Y>;
 }
