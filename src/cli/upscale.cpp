@@ -1,11 +1,8 @@
 // easel upscale: pictures → the same pictures with more pixels.
 #include <easel/upscaler.h>
 
-#include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/fail.h"
@@ -13,14 +10,13 @@
 #include "cli/commands.h"
 #include "cli/interrupts.h"
 #include "cli/output_files.h"
+#include "cli/picture_files.h"
 #include "cli/progress_bar.h"
 #include "device/memory.h"
 #include "io/png.h"
 #include "text/unicode.h"
 
 namespace easel::cli {
-
-namespace fs = std::filesystem;
 
 namespace {
 
@@ -50,35 +46,6 @@ using Json = nlohmann::ordered_json;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-bool is_picture(const fs::path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return extension == ".png";
-}
-
-// Pictures as named; of folders, those inside, sorted by name.
-std::vector<std::string> find_pictures(const std::vector<std::string>& inputs) {
-  std::vector<std::string> out;
-  for (const std::string& input : inputs) {
-    std::error_code error;
-    const fs::file_status status = fs::status(input, error);
-    if (!fs::exists(status))
-      fail(ErrorCode::io, "INPUT {}: expected a picture or folder, found nothing", printable(input, 400));
-    if (!fs::is_directory(status)) {
-      out.push_back(input);
-      continue;
-    }
-    std::vector<std::string> found;
-    for (const fs::directory_entry& entry : fs::directory_iterator(input, error))
-      if (is_picture(entry.path())) found.push_back(entry.path().string());
-    if (found.empty())
-      fail(ErrorCode::io, "INPUT {}: expected pictures in the folder, found none", printable(input, 400));
-    std::sort(found.begin(), found.end());
-    out.insert(out.end(), found.begin(), found.end());
-  }
-  return out;
-}
-
 struct Options {
   std::vector<std::string> inputs;
   std::optional<std::string> model, out_dir, dtype, device;
@@ -101,16 +68,6 @@ UpscalerOptions load_options(const Options& options, const CancelToken& cancel) 
   out.threads = static_cast<int>(options.threads.value_or(0));
   out.cancel = cancel;
   return out;
-}
-
-// {stem}_x4.png, or with a number where that is taken.
-std::string write_result(const std::string& folder, const std::string& input, double scale, const io::Image& image,
-                         const io::PngText& text) {
-  const std::string stem = (fs::path(folder) / fs::path(input).stem()).string() + fmt::format("_x{:g}", scale);
-  for (int number = 0;; ++number) {
-    const std::string path = number == 0 ? stem + ".png" : fmt::format("{}_{:03}.png", stem, number);
-    if (io::write_png_new(path, image, text)) return path;
-  }
 }
 
 }  // namespace
@@ -168,7 +125,7 @@ int upscale(std::span<const std::string> args) {
         });
     seconds.push_back(seconds_since(began));
     const io::Image image{result.width, result.height, result.channels, std::move(result.samples)};
-    const std::string path = write_result(folder.path(), input, factor, image, source.text);
+    const std::string path = write_beside(folder.path(), input, fmt::format("x{:g}", factor), image, source.text);
     bar.clear();
     if (!options.json) {
       std::puts(path.c_str());

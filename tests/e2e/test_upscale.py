@@ -84,6 +84,27 @@ class Upscale(Case):
         self.check_refusal(run("make-random", "--upscaler", "x3", path), 2, ["--upscaler"])
 
 
+class Preprocess(Case):
+    def test_canny_and_lineart(self):
+        edges = GOLDENS.parent / "edges"
+        for name, expected in (("canny", "canny_0.png"), ("lineart", "lineart.png")):
+            done = run("preprocess", name, edges / "picture.png", "--out-dir", self.out)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            path = pathlib.Path(done.stdout.strip())
+            self.assertEqual(path.name, f"picture_{name}.png")
+            self.assertEqual(png_size(path), png_size(edges / expected))
+        out = json.loads(run("preprocess", "canny", edges / "picture.png", "--out-dir", self.out, "--json",
+                             "--low-threshold", "1", "--high-threshold", "2").stdout)
+        self.assertEqual(out["images"][0]["width"], 61)
+        self.assertTrue(out["images"][0]["file"].endswith("picture_canny_001.png"))
+        for words, args in ((["canny or lineart", "depth"], ["depth", edges / "picture.png"]),
+                            (["INPUT"], ["canny"]),
+                            (["--sigma", "lineart"], ["canny", edges / "picture.png", "--sigma", "3"]),
+                            (["--l2-gradient", "canny"], ["lineart", edges / "picture.png", "--l2-gradient"]),
+                            (["--low-threshold"], ["canny", edges / "picture.png", "--low-threshold", "-1"])):
+            self.check_refusal(run("preprocess", *args, "--out-dir", self.folder / "none"), 2, words)
+
+
 class Previews(Case):
     def test_every_second_step(self):
         plain = self.generate(PROMPT, *FOUR, "--seed", "1", "--sampler", "euler")

@@ -88,8 +88,9 @@ OpTests conv2d_tests() {
       t.cases.push_back(conv({2, 18, 13, 40}, 37, 3, 3, attrs, dtype));
       t.cases.push_back(conv({2, 10, 13, 64}, 65, 3, 3, attrs, dtype));
     }
-    for (const Activation activation : {Activation::silu, Activation::gelu_erf, Activation::gelu_tanh,
-                                        Activation::quick_gelu, Activation::relu, Activation::tanh, Activation::prelu}) {
+    for (const Activation activation :
+         {Activation::silu, Activation::gelu_erf, Activation::gelu_tanh, Activation::quick_gelu, Activation::relu,
+          Activation::tanh, Activation::prelu}) {
       Conv2dAttrs attrs = same();
       attrs.activation = activation;
       attrs.channel_bias = attrs.residual = true;
