@@ -107,6 +107,20 @@ struct Picture {
   int index = 0;  ///< within its prompt
 };
 
+/// Pictures that are not done yet.
+struct Preview {
+  int step = 0;                   ///< iterations of the sampler done
+  std::vector<Picture> pictures;  ///< what the model takes each picture of the prompt for by now
+};
+using PreviewSink = std::function<void(const Preview&)>;
+
+struct PreviewOptions {
+  int every = 1;  ///< iterations between two previews
+  /// File or folder of a TAESD, which decodes them at full size; empty: a linear map from latents to colours, found
+  /// once from the model's own VAE, with one pixel per latent.
+  std::string decoder;
+};
+
 struct StepProgress {
   int done = 0, total = 0;  ///< denoiser runs of this request; no total (0) where step sizes adapt
   double seconds = 0;       ///< of the last one
@@ -150,6 +164,9 @@ class TextToImagePipeline {
   /// Encodes the prompts of all requests first, so that the text encoder's memory can go before the first picture;
   /// generate() then finds them encoded. Returns the seconds in `compile` and `text_encode`.
   Timings encode_prompts(const std::vector<TextToImageRequest>& requests);
+  /// Shows unfinished pictures from now on, between steps, on the thread that runs the model; an empty sink ends that.
+  /// They change no bit of a result. Throws invalid_argument for `every` below 1, io or unsupported for the decoder.
+  void set_preview_sink(const PreviewSink& sink, const PreviewOptions& options = {});
   /// Reports every kernel launch from now on, on the thread that runs the model; an empty sink ends that.
   void set_launch_sink(const LaunchSink& sink);
 

@@ -14,6 +14,7 @@
 #include "pipelines/model_files.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/model_tensors.h"
+#include "pipelines/upscaler_files.h"
 
 namespace easel::cli {
 
@@ -23,12 +24,15 @@ namespace {
 
 constexpr const char* kHelp =
     R"(Usage: easel make-random CONFIG_DIR OUT_DIR [options]
+       easel make-random --upscaler NAME OUT_FILE [options]
 Writes a model with random weights into the new folder OUT_DIR. Of the diffusers folder
 CONFIG_DIR, the configurations, the scheduler and the tokenizer are used; weights need not be there.
 
   --seed N          the same seed gives the same weights in both layouts (0)
   --dtype TYPE      fp32, fp16 or bf16 (fp32)
   --single-file     the original one-file layout, OUT_DIR/model.safetensors, with the tokenizer
+  --upscaler NAME   the safetensors file of an upscaling network instead, at its published size:
+                    x4plus, x2plus, x4plus-anime-6b, general-x4v3 or animevideo
 )";
 
 using Shapes = std::map<std::string, Shape>;
@@ -45,7 +49,9 @@ class Values {
   Values(const std::string& name, const Shape& shape, uint64_t seed) : state_(seed) {
     for (const char c : name) state_ = (state_ ^ static_cast<unsigned char>(c)) * 1099511628211u;
     if (name.ends_with(".bias")) return;  // 0
-    if (shape.rank() == 1) {
+    if (shape.rank() == 1 && name.starts_with("body.")) {
+      mean_ = 0.25f;  // of a PReLU
+    } else if (shape.rank() == 1) {
       mean_ = 1;  // of a norm
     } else if (name.ends_with("embedding.weight")) {
       deviation_ = 0.02;
@@ -125,10 +131,36 @@ std::vector<Component> read_components(const fs::path& from) {
       {"text_encoder", "model.safetensors", pipelines::text_encoder_weights(text), pipelines::ldm_text_names()}};
 }
 
+/// Real-ESRGAN's networks by the names of their files.
+std::vector<graph::Graph> upscaler_graphs(const std::string& name) {
+  const auto rrdb = [](const models::RRDBNetConfig& config) {
+    return std::vector{models::rrdb_net_body(config), models::rrdb_net_tail(config)};
+  };
+  if (name == "x4plus") return rrdb({});
+  if (name == "x2plus") return rrdb({.unshuffle = 2});
+  if (name == "x4plus-anime-6b") return rrdb({.num_block = 6});
+  if (name == "general-x4v3") return {models::srvgg_net({.num_conv = 32})};
+  if (name == "animevideo") return {models::srvgg_net({})};
+  fail(ErrorCode::invalid_argument,
+       "--upscaler: expected x4plus, x2plus, x4plus-anime-6b, general-x4v3 or animevideo, found \"{}\"",
+       printable(name, 40));
+}
+
+void write_upscaler(const std::string& name, const std::string& path, DType dtype, uint64_t seed) {
+  std::vector<Named> weights;
+  for (const auto& [weight, shape] : pipelines::weights_of(upscaler_graphs(name)))
+    weights.push_back({weight, weight, shape, shape});
+  std::error_code error;
+  if (fs::exists(path, error))
+    fail(ErrorCode::io, "OUT_FILE {}: expected a new file, found something there", printable(path, 400));
+  write_weights(path, weights, dtype, seed);
+  std::puts(path.c_str());
+}
+
 }  // namespace
 
 int make_random(std::span<const std::string> args) {
-  std::optional<std::string> config_dir, out_dir, dtype_name;
+  std::optional<std::string> config_dir, out_dir, dtype_name, upscaler;
   std::optional<uint64_t> seed;
   bool single_file = false;
   Arguments arguments("make-random", kHelp);
@@ -137,7 +169,14 @@ int make_random(std::span<const std::string> args) {
   arguments.seed("--seed", seed);
   arguments.text("--dtype", dtype_name);
   arguments.flag("--single-file", single_file);
+  arguments.text("--upscaler", upscaler);
   if (!arguments.parse(args)) return 0;
+  if (upscaler) {
+    if (!config_dir || out_dir || single_file)
+      fail(ErrorCode::invalid_argument, "--upscaler: expected OUT_FILE alone (see easel make-random --help)");
+    write_upscaler(*upscaler, *config_dir, parse_dtype(dtype_name.value_or("fp32")), seed.value_or(0));
+    return 0;
+  }
   if (!config_dir || !out_dir)
     fail(ErrorCode::invalid_argument, "expected CONFIG_DIR and OUT_DIR (see easel make-random --help)");
   const DType dtype = parse_dtype(dtype_name.value_or("fp32"));

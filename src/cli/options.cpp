@@ -48,8 +48,9 @@ Makes pictures from a prompt and prints their paths.
   --initial-latents FILE        safetensors with the noise to start from, as `latents`
 
   --out-dir DIR                 for img_000_steps20.png and so on (outputs); nothing is overwritten
-  --save-latents, --save-grid   also write the final latents; one picture of all pictures
+  --save-latents, --save-grid   also the final latents; one picture of all
   --trace FILE                  safetensors with embeddings, the latents of every step, decoded
+  --preview-every N             pictures of unfinished steps; --preview-vae TAESD: at full size
   --json, --quiet               files, seeds, seconds as JSON on stdout; no progress, no notes
 )";
 
@@ -140,6 +141,8 @@ void add_all(Arguments& a, GenerateOptions& o) {
   a.flag("--save-latents", o.save_latents);
   a.flag("--save-grid", o.save_grid);
   a.text("--trace", o.trace);
+  a.whole("--preview-every", o.preview_every, 1, 10000);
+  a.text("--preview-vae", o.preview_vae);
   a.flag("--json", o.json);
   a.flag("--quiet", o.quiet);
   for (const char* name : {"--init-image", "--mask", "--strength", "--control-net", "--control-image",
@@ -169,6 +172,8 @@ bool GenerateOptions::parse(std::span<const std::string> args) {
     fail(ErrorCode::invalid_argument,
          "expected a prompt, --prompt-file or --from-image, found none of them "
          "(see easel generate --help)");
+  if (preview_vae && !preview_every)
+    fail(ErrorCode::invalid_argument, "--preview-vae: expected with --preview-every N, found it alone");
   if (prompt_style) text::parse_prompt_style(*prompt_style);
   if (prompt) check_utf8(prompt_word ? "PROMPT" : "--prompt", *prompt);
   if (negative_prompt) check_utf8("--negative-prompt", *negative_prompt);

@@ -41,6 +41,8 @@ struct GenerateOptions {
   std::optional<uint64_t> seed;
   std::optional<std::string> initial_latents, from_image;
   std::optional<std::string> trace;
+  std::optional<int64_t> preview_every;
+  std::optional<std::string> preview_vae;
   std::optional<std::string> out_dir;
   bool save_latents = false, save_grid = false, json = false, quiet = false;
 

@@ -209,6 +209,8 @@ UNetFiles read_unet(const io::WeightFiles& files, const std::string& where) {
 VaeFiles read_vae(const io::WeightFiles& files, const std::string& where) {
   const Naming naming = naming_of(files, Part::vae, where);
   const std::string family = identify(files).find(Part::vae)->row->family;
+  if (family == "TAESD")
+    if (const auto tiny = read_tiny_vae(files.path(), where)) return *tiny;
   if (family != "AutoencoderKL")
     fail(ErrorCode::unsupported, "{}: expected an AutoencoderKL, found a {}, which is not run yet", where, family);
   const Shapes shapes(files, where);
@@ -264,9 +266,10 @@ UNetFiles read_unet(const std::string& path, const std::string& where, bool weig
 }
 
 VaeFiles read_vae(const std::string& path, const std::string& where, bool weights_required) {
+  if (const auto tiny = read_tiny_vae(path, where, weights_required)) return *tiny;
   if (auto found = read_configured(path, "AutoencoderKL", autoencoder_kl_config, {"diffusion_pytorch_model"},
                                    diffusers_vae_names(), weights_required))
-    return *found;
+    return {*found, std::nullopt};
   return read_vae(io::WeightFiles::open(path), where);
 }
 

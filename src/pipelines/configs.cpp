@@ -23,12 +23,15 @@ void expect_class(const JsonObject& json, std::string_view key, std::string_view
 }
 
 nn::Activation activation(const JsonObject& json, std::string_view key, std::string_view fallback) {
-  static const std::map<std::string, nn::Activation> kNames = {
-      {"silu", nn::Activation::silu},          {"swish", nn::Activation::silu},
-      {"gelu", nn::Activation::gelu_erf},      {"quick_gelu", nn::Activation::quick_gelu},
-      {"gelu_new", nn::Activation::gelu_tanh}, {"gelu_pytorch_tanh", nn::Activation::gelu_tanh}};
+  static const std::map<std::string, nn::Activation> kNames = {{"silu", nn::Activation::silu},
+                                                               {"swish", nn::Activation::silu},
+                                                               {"gelu", nn::Activation::gelu_erf},
+                                                               {"quick_gelu", nn::Activation::quick_gelu},
+                                                               {"relu", nn::Activation::relu},
+                                                               {"gelu_new", nn::Activation::gelu_tanh},
+                                                               {"gelu_pytorch_tanh", nn::Activation::gelu_tanh}};
   const auto found = kNames.find(json.string_or(key, fallback));
-  if (found == kNames.end()) json.fail_key(key, "silu, gelu, gelu_new, gelu_pytorch_tanh or quick_gelu");
+  if (found == kNames.end()) json.fail_key(key, "silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu or relu");
   return found->second;
 }
 
@@ -220,6 +223,35 @@ models::AutoencoderKLConfig autoencoder_kl_config(const JsonObject& json) {
   config.use_post_quant_conv = json.boolean_or("use_post_quant_conv", true);
   config.mid_block_add_attention = json.boolean_or("mid_block_add_attention", true);
   config.scaling_factor = json.number_or("scaling_factor", 0.18215);
+  if (config.scaling_factor == 0) json.fail_key("scaling_factor", "a number other than 0");
+  config.shift_factor = json.number_or("shift_factor", 0);
+  return config;
+}
+
+models::AutoencoderTinyConfig autoencoder_tiny_config(const JsonObject& json) {
+  expect_class(json, "_class_name", "AutoencoderTiny");
+  expect_class(json, "upsample_fn", "nearest");
+  models::AutoencoderTinyConfig config;
+  config.in_channels = json.integer_or("in_channels", 3, 1, 64);
+  config.out_channels = json.integer_or("out_channels", 3, 1, 64);
+  config.latent_channels = json.integer_or("latent_channels", 4, 1, 4096);
+  const auto half = [&](const std::string& part, std::vector<int>& blocks) {
+    const std::string widths_key = part + "_block_out_channels", blocks_key = "num_" + part + "_blocks";
+    const std::vector<int64_t> fallback(blocks.begin(), blocks.end());
+    const std::vector<int64_t> counts = json.integers_or(blocks_key, fallback, 0, kMaxLayers);
+    const std::vector<int64_t> widths = json.integers_or(widths_key, {64, 64, 64, 64}, 1, kMaxChannels);
+    if (counts.empty() || counts.size() > 8) json.fail_key(blocks_key, "1 to 8 numbers of blocks");
+    if (widths.size() != counts.size()) json.fail_key(widths_key, fmt::format("{} channel counts", counts.size()));
+    for (const int64_t width : widths)
+      if (width != widths.front()) json.fail_key(widths_key, "one number of channels on all levels");
+    blocks.assign(counts.begin(), counts.end());
+    return widths.front();
+  };
+  config.encoder_channels = half("encoder", config.num_encoder_blocks);
+  config.decoder_channels = half("decoder", config.num_decoder_blocks);
+  config.act_fn = activation(json, "act_fn", "relu");
+  config.upsampling_scaling_factor = static_cast<int>(json.integer_or("upsampling_scaling_factor", 2, 2, 2));
+  config.scaling_factor = json.number_or("scaling_factor", 1);
   if (config.scaling_factor == 0) json.fail_key("scaling_factor", "a number other than 0");
   config.shift_factor = json.number_or("shift_factor", 0);
   return config;

@@ -73,7 +73,8 @@ static std::vector<Part> parts_of(Pipeline& p, const Job& job, const pipelines::
              vae = p.vae_decoder->plan(p.vae_sizes(job, plan), plan.bands);
   return {{"text_encoder", "CLIPTextModel", text, p.text_encoder->precision(), p.files.text_encoder_weights.get()},
           {"unet", "UNet2DConditionModel", unet, p.unet->precision(), p.files.unet_weights.get()},
-          {"vae (decoder)", "AutoencoderKL", vae, p.vae_decoder->precision(), p.files.vae_weights.get()}};
+          {"vae (decoder)", p.files.tiny_vae ? "AutoencoderTiny" : "AutoencoderKL", vae, p.vae_decoder->precision(),
+           p.files.vae_weights.get()}};
 }
 
 // "VAE in bands, one component at a time" – what is done to need less memory; empty where nothing is.

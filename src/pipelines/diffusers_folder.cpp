@@ -64,17 +64,17 @@ ModelFiles read_diffusers_folder(const std::string& path, const ComponentPaths& 
   files.layout = "diffusers folder";
   files.family = "Stable Diffusion 1.x";
   // A component that is replaced need not be there.
-  const auto own = [&](const char* name, const char* component_class, const std::string& other) {
+  const auto own = [&](const char* name, std::vector<std::string> classes, const std::string& other) {
     if (!other.empty()) return fs::path(other);
-    expect_component(index, name, {component_class});
+    expect_component(index, name, std::move(classes));
     return component_folder(path, name);
   };
   const auto where = [&](const char* option, const std::string& other) {
     return other.empty() ? printable(path, 400) : fmt::format("{} {}", option, printable(other, 400));
   };
-  const fs::path unet_path = own("unet", "UNet2DConditionModel", replaced.unet),
-                 vae_path = own("vae", "AutoencoderKL", replaced.vae),
-                 text_path = own("text_encoder", "CLIPTextModel", replaced.text_encoder),
+  const fs::path unet_path = own("unet", {"UNet2DConditionModel"}, replaced.unet),
+                 vae_path = own("vae", {"AutoencoderKL", "AutoencoderTiny"}, replaced.vae),
+                 text_path = own("text_encoder", {"CLIPTextModel"}, replaced.text_encoder),
                  scheduler = component_folder(path, "scheduler");
   files.tokenizer_folder = component_folder(path, "tokenizer").string();
 
@@ -92,6 +92,7 @@ ModelFiles read_diffusers_folder(const std::string& path, const ComponentPaths& 
   }
   const VaeFiles vae = read_vae(vae_path.string(), where("--vae", replaced.vae), weights_required);
   files.vae = vae.config;
+  files.tiny_vae = vae.tiny;
   files.vae_weights = vae.weights;
   const TextEncoderFiles text =
       read_text_encoder(text_path.string(), where("--text-encoder", replaced.text_encoder), weights_required);

@@ -105,6 +105,10 @@ const std::vector<Signature>& table() {
       {"AutoencoderKL", Part::vae, "original", "decoder.mid.block_1.conv1.weight", {-1, -1, 3, 3}},
       {"AutoencoderKL", Part::vae, "diffusers", "decoder.mid_block.resnets.0.conv1.weight", {-1, -1, 3, 3}},
       {"TAESD", Part::vae, "diffusers", "decoder.layers.0.weight", {}},
+      {"TAESD", Part::vae, "diffusers", "encoder.layers.0.weight", {}},
+      {"TAESD", Part::vae, "ComfyUI", "taesd_decoder.1.weight", {-1, -1, 3, 3}},
+      {"TAESD", Part::vae, "original decoder", "3.conv.0.weight", {-1, -1, 3, 3}},
+      {"TAESD", Part::vae, "original encoder", "1.conv.0.weight", {-1, -1, 3, 3}},
       {"video VAE", Part::vae, "original", "decoder.middle.0.residual.2.weight", {}},
       {"video VAE", Part::vae, "diffusers", "decoder.mid_block.resnets.0.conv1.conv.weight", {}},
 
@@ -116,8 +120,11 @@ const std::vector<Signature>& table() {
       {kClipG, Part::text_encoder, "open_clip", "token_embedding.weight", {-1, 1280}},
       {"T5", Part::text_encoder, "transformers", "encoder.block.0.layer.0.SelfAttention.q.weight", {}},
 
-      {"ESRGAN", Part::upscaler, "original", "0.weight", {-1, 3, 3, 3}},
-      {"ESRGAN", Part::upscaler, "BasicSR", "conv_first.weight", {}},
+      {"ESRGAN", Part::upscaler, "original", "1.sub.0.RDB1.conv1.0.weight", {}},
+      {"ESRGAN", Part::upscaler, "ESRGAN", "RRDB_trunk.0.RDB1.conv1.weight", {}},
+      {"ESRGAN", Part::upscaler, "BasicSR", "body.0.rdb1.conv1.weight", {}},
+      {"Real-ESRGAN compact", Part::upscaler, "BasicSR", "body.0.weight", {-1, 3, 3, 3}},
+      {"other upscaler", Part::upscaler, "BasicSR", "conv_first.weight", {}},
   };
   return kRows;
 }
@@ -276,11 +283,14 @@ void expect_part(const io::WeightFiles& files, Part wanted, const std::string& w
   if (!adapter && !identity.find(Part::denoiser) && identity.find(Part::vae)) use = "; --vae takes it";
   if (!adapter && !identity.find(Part::denoiser) && !identity.find(Part::vae) && identity.find(Part::text_encoder))
     use = "; --text-encoder takes it";
+  if (identity.find(Part::upscaler)) use = "; easel upscale takes it";
   const std::string summary = identity.summary();
+  const char* article = wanted == Part::upscaler ? "an" : "a";
   if (summary == "unknown")
-    fail(ErrorCode::unsupported, "{}: expected a {}, found {} tensors of an unknown model, the first '{}'", where,
-         to_string(wanted), files.names().size(), files.names().empty() ? "" : printable(files.names().front(), 80));
-  fail(ErrorCode::unsupported, "{}: expected a {}, found: {}{}", where, to_string(wanted), summary, use);
+    fail(ErrorCode::unsupported, "{}: expected {} {}, found {} tensors of an unknown model, the first '{}'", where,
+         article, to_string(wanted), files.names().size(),
+         files.names().empty() ? "" : printable(files.names().front(), 80));
+  fail(ErrorCode::unsupported, "{}: expected {} {}, found: {}{}", where, article, to_string(wanted), summary, use);
 }
 
 void expect_one_family(const io::WeightFiles& files, bool own_text_encoder, const std::string& where) {

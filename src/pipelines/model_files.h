@@ -11,6 +11,7 @@
 #include "exec/weight_store.h"
 #include "io/weight_files.h"
 #include "models/autoencoder_kl.h"
+#include "models/autoencoder_tiny.h"
 #include "models/clip_text.h"
 #include "models/unet_2d_condition.h"
 
@@ -44,7 +45,11 @@ struct ComponentFiles {
   std::shared_ptr<const FileWeights> weights;
 };
 using UNetFiles = ComponentFiles<models::UNet2DConditionConfig>;
-using VaeFiles = ComponentFiles<models::AutoencoderKLConfig>;
+/// `tiny` where it is a TAESD; `config` then says of it what the rest of a pipeline must know (channels, levels,
+/// scale).
+struct VaeFiles : ComponentFiles<models::AutoencoderKLConfig> {
+  std::optional<models::AutoencoderTinyConfig> tiny;
+};
 using TextEncoderFiles = ComponentFiles<models::ClipTextConfig>;
 
 /// One component from a file of any container, in original or diffusers names, alone or in a whole checkpoint; or from
@@ -55,6 +60,11 @@ using TextEncoderFiles = ComponentFiles<models::ClipTextConfig>;
 UNetFiles read_unet(const std::string& path, const std::string& where, bool weights_required = true);
 VaeFiles read_vae(const std::string& path, const std::string& where, bool weights_required = true);
 TextEncoderFiles read_text_encoder(const std::string& path, const std::string& where, bool weights_required = true);
+/// The encoder of a TAESD, from a file of its own, too, as the original program has it. The decoder comes by
+/// read_vae().
+ComponentFiles<models::AutoencoderTinyConfig> read_tiny_encoder(const std::string& path, const std::string& where);
+/// A TAESD, if `path` is one: a folder of diffusers or of the original program, or a file with the decoder.
+std::optional<VaeFiles> read_tiny_vae(const std::string& path, const std::string& where, bool weights_required = true);
 /// The same from an open file.
 UNetFiles read_unet(const io::WeightFiles& files, const std::string& where);
 VaeFiles read_vae(const io::WeightFiles& files, const std::string& where);
@@ -69,6 +79,7 @@ struct ModelFiles {
   std::string path, family, layout;  ///< "Stable Diffusion 1.x"; "diffusers folder" or "original checkpoint"
   models::UNet2DConditionConfig unet;
   models::AutoencoderKLConfig vae;
+  std::optional<models::AutoencoderTinyConfig> tiny_vae;  ///< what the VAE is, where it is a TAESD
   models::ClipTextConfig text_encoder;
   /// nullptr where a folder of configurations alone was asked for and is all there is.
   std::shared_ptr<const FileWeights> unet_weights, vae_weights, text_encoder_weights;
@@ -76,6 +87,9 @@ struct ModelFiles {
   std::string tokenizer_folder;
   int64_t sample_height = 64, sample_width = 64;  ///< the model's own picture size, in latents
 };
+
+/// The graph of the VAE's decoder, whichever it is.
+graph::Graph vae_decoder_graph(const ModelFiles& files);
 
 /// A diffusers folder. Throws io for missing or malformed parts, unsupported for another pipeline or component class.
 /// Without weights_required a component may have no weight files at all.
@@ -108,6 +122,8 @@ NameCandidates ldm_vae_names(const models::AutoencoderKLConfig& config, const st
 /// Our names, which are diffusers' and transformers', after a prefix. Those of the original text encoder are such too.
 NameCandidates prefixed_names(const std::string& prefix);
 inline NameCandidates ldm_text_names() { return prefixed_names(kLdmText); }
+/// A TAESD's names in diffusers, in the original program, alone or (with `encoder`) as its other half, and in ComfyUI.
+NameCandidates tiny_vae_names();
 /// Early diffusers saved the autoencoder's attention under other names.
 NameCandidates diffusers_vae_names(const std::string& prefix = "");
 

@@ -16,6 +16,12 @@ void collect(const graph::Constant& constant, std::map<std::string, Shape>& out)
   for (const graph::ConstantPtr& operand : constant.operands()) collect(*operand, out);
 }
 
+// A TAESD stands in for a model's VAE while it runs; it has no names in the layouts of whole models.
+void expect_full_vae(const VaeFiles& vae, const std::string& where) {
+  if (vae.tiny)
+    fail(ErrorCode::unsupported, "{}: expected an AutoencoderKL, found a TAESD, which is not converted", where);
+}
+
 }  // namespace
 
 std::map<std::string, Shape> weights_of(const std::vector<graph::Graph>& graphs) {
@@ -45,10 +51,12 @@ ModelTensors::ModelTensors(const std::string& path, const std::string& vae_path)
   std::optional<VaeFiles> other_vae;
   if (!vae_path.empty()) {
     other_vae = read_vae(vae_path, "--vae " + printable(vae_path, 400));
+    expect_full_vae(*other_vae, "--vae " + printable(vae_path, 400));
     replaced.insert("vae");
   }
   if (folder_) {
     const ModelFiles files = read_diffusers_folder(path, {"", vae_path, ""});
+    expect_full_vae({{files.vae, files.vae_weights}, files.tiny_vae}, where);
     unet = files.unet;
     vae = files.vae;
     text_encoder = files.text_encoder;

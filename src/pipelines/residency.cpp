@@ -35,6 +35,7 @@ void TextToImagePipeline::Impl::measure(const Job& job, Residency& residency, st
   };
   residency.encoding = alone(text, running(text));
   residency.denoising = alone(denoiser, denoiser_run);
+  if (previewer) residency.denoising += previewer->bytes(job.latent_height, job.latent_width, denoiser.arena_bytes);
   residency.decoding = alone(decoder, running(decoder));
   if (residency.one_at_a_time) return;
   // The arena stays as large as it ever was; weights stay packed once they are.

@@ -58,6 +58,7 @@ ModelFiles read_single_file(const std::string& path, const ComponentPaths& repla
   files.unet = unet.config;
   files.unet_weights = unet.weights;
   files.vae = vae.config;
+  files.tiny_vae = vae.tiny;
   files.vae_weights = vae.weights;
   files.text_encoder = text.config;
   files.text_encoder_weights = text.weights;

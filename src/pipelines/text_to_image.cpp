@@ -13,6 +13,7 @@
 
 namespace easel {
 
+using pipelines::chosen_dtype;
 using pipelines::Component;
 using pipelines::Residency;
 
@@ -26,13 +27,13 @@ constexpr int kMaxSteps = 10000;
 constexpr int kMaxPictures = 4096;
 constexpr int64_t kMaxSide = int64_t{1} << 24;  // pixels; far above what any memory holds
 
-DType chosen_dtype(Precision& precision, device::Isa isa) {
+}  // namespace
+
+DType pipelines::chosen_dtype(Precision& precision, device::Isa isa) {
   if (precision == Precision::automatic)
     precision = isa >= device::Isa::avx512_bf16 ? Precision::bf16 : Precision::fp32;
   return precision == Precision::bf16 ? DType::bf16 : precision == Precision::fp16 ? DType::f16 : DType::f32;
 }
-
-}  // namespace
 
 Precision parse_precision(const std::string& name) {
   if (name == "fp32") return Precision::fp32;
@@ -83,7 +84,7 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
                                                             arena, [this](Component& next) { enter(next); });
   unet = std::make_unique<Component>(models::unet_2d_condition(files.unet), files.unet_weights, context,
                                      chosen_dtype(options.unet, context->isa), arena);
-  vae_decoder = std::make_unique<Component>(models::autoencoder_kl_decoder(files.vae), files.vae_weights, context,
+  vae_decoder = std::make_unique<Component>(pipelines::vae_decoder_graph(files), files.vae_weights, context,
                                             chosen_dtype(options.vae, context->isa), arena);
 
   info.path = path;
@@ -288,6 +289,7 @@ class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
                   call.unconditional.begin() + static_cast<ptrdiff_t>(offset));
       after_(batch, seconds_since(start));
     }
+    if (pipeline_.previewer) pipeline_.previewer->saw(call);
   }
 
   /// Lets go of the sessions: they hold what the UNet may have to give back.
@@ -319,6 +321,10 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
     return text_encoder->compile_seconds() + unet->compile_seconds() + vae_decoder->compile_seconds();
   };
   const double compiled_before = compiled();
+  if (previewer && previewer->prepare(*vae_decoder) && (options.offload || options.memory_limit > 0)) {
+    vae_decoder->drop();
+    arena->release();
+  }
   residency = plan_residency(job, true);
   job.batch_size = residency.batch_size;
 
@@ -355,6 +361,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   });
   sampler->run(network, sample, shape, *noise, [&](int i, std::span<const float>) {
     if (trace) trace(fmt::format("latents.{}", i), latents);
+    if (previewer) previewer->show(i + 1, shape);
   });
   for (const auto& batch : step_seconds) seconds.steps.insert(seconds.steps.end(), batch.begin(), batch.end());
 
@@ -465,6 +472,15 @@ Timings TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest
   seconds.text_encode = seconds_since(start) - packing;
   seconds.compile = packing + std::chrono::duration<double>(start - planned).count();
   return seconds;
+}
+
+void TextToImagePipeline::set_preview_sink(const PreviewSink& sink, const PreviewOptions& preview) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->previewer.reset();
+  if (!sink) return;
+  Impl& p = *impl_;
+  p.previewer =
+      std::make_unique<pipelines::Previewer>(sink, preview, p.files, p.context, p.vae_decoder->precision(), p.arena);
 }
 
 void TextToImagePipeline::set_launch_sink(const LaunchSink& sink) {

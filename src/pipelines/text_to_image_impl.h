@@ -10,6 +10,7 @@
 #include "pipelines/component.h"
 #include "pipelines/conditioning.h"
 #include "pipelines/model_files.h"
+#include "pipelines/preview.h"
 #include "pipelines/prompt_encoder.h"
 #include "pipelines/residency.h"
 #include "sampling/guidance.h"
@@ -78,7 +79,8 @@ struct TextToImagePipeline::Impl {
   std::shared_ptr<exec::Arena> arena = std::make_shared<exec::Arena>();
   std::unique_ptr<pipelines::PromptEncoder> text_encoder;
   std::unique_ptr<pipelines::Component> unet, vae_decoder;
-  pipelines::Residency residency;  ///< of the request that runs
+  std::unique_ptr<pipelines::Previewer> previewer;  ///< where previews are wanted
+  pipelines::Residency residency;                   ///< of the request that runs
   Info info;
   std::mutex mutex;
 };

@@ -1,6 +1,7 @@
 #include "graph/passes/narrow_activations.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 
 namespace easel::graph {
@@ -22,6 +23,8 @@ bool is_view(const Node& node) {
   return std::holds_alternative<ops::ReshapeAttrs>(node.attrs) || std::holds_alternative<ops::SliceAttrs>(node.attrs);
 }
 
+bool is_concat(const Node& node) { return std::holds_alternative<ops::ConcatAttrs>(node.attrs); }
+
 class Readers {
  public:
   explicit Readers(const Graph& graph) : graph_(graph), users_(graph.users()), is_output_(graph.values().size()) {
@@ -37,7 +40,7 @@ class Readers {
 
  private:
   bool rounds(const Node& node, ValueId id) const {
-    if (is_view(node)) return all_round(node.output);
+    if (is_view(node) || is_concat(node)) return all_round(node.output);
     const Dim& channels = graph_.value(id).type.shape.back();
     if (!channels.is_constant()) return false;
     if (std::holds_alternative<ops::LinearAttrs>(node.attrs) || std::holds_alternative<ops::Conv2dAttrs>(node.attrs)) {
@@ -64,8 +67,23 @@ class Readers {
 PassResult narrow_activations(const Graph& graph) {
   const Readers readers(graph);
   int matches = 0;
+  std::map<ValueId, ValueId> casts;  // of parts of concatenations, by their value in the old graph
   Graph out = graph.rewrite([&](Graph::Rewriter& r, NodeId id) {
     const Node& node = graph.node(id);
+    if (is_concat(node) && readers.all_round(node.output)) {
+      ++matches;
+      std::vector<ValueId> parts;
+      for (const ValueId input : node.inputs) {
+        ValueId part = r.map(input);
+        if (r.to.value(part).type.dtype != DType::bf16) {
+          const auto found = casts.find(input);
+          part = found != casts.end() ? found->second : r.add(ops::CastAttrs{DType::bf16}, {part}, id);
+          casts[input] = part;
+        }
+        parts.push_back(part);
+      }
+      return r.add(node.attrs, std::move(parts), id);
+    }
     const std::optional<ops::Attrs> narrow = readers.all_round(node.output) ? narrow_result(node.attrs) : std::nullopt;
     if (!narrow) return r.copy(id);
     ++matches;
