@@ -10,7 +10,6 @@
 #include "cli/commands.h"
 #include "cli/output_files.h"
 #include "io/safetensors.h"
-#include "pipelines/configs.h"
 #include "pipelines/model_files.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/model_tensors.h"
@@ -85,24 +84,40 @@ void write_values(io::SafetensorsWriter& writer, Values values, int64_t count, D
   }
 }
 
+/// A tensor of a file, made of one weight or of several.
 struct Named {
-  std::string stored, name;
-  Shape shape, stored_shape;
+  struct Part {
+    std::string name;  // one name, one value, in both layouts
+    Shape shape;
+  };
+  std::string stored;
+  Shape stored_shape;
+  std::vector<Part> parts;
+  bool transposed = false;
 };
+
+// Matrices of projections, a few megabytes.
+void write_transposed(io::SafetensorsWriter& writer, Values values, const Shape& shape, DType dtype) {
+  const Tensor out = Tensor::empty(DType::f32, {shape[1], shape[0]});
+  for (int64_t i = 0; i < shape[0]; ++i)
+    for (int64_t k = 0; k < shape[1]; ++k) out.data<float>()[k * shape[0] + i] = values.next();
+  const Tensor stored = out.to(dtype);
+  writer.write_bytes(std::span(stored.raw(), static_cast<size_t>(stored.bytes())));
+}
 
 void write_weights(const std::string& path, const std::vector<Named>& weights, DType dtype, uint64_t seed) {
   std::vector<io::SafetensorsWriter::Declaration> declarations;
   for (const Named& weight : weights) declarations.push_back({weight.stored, dtype, weight.stored_shape});
   io::SafetensorsWriter writer(path, declarations, {{"format", "pt"}});
   for (const Named& weight : weights)
-    write_values(writer, Values(weight.name, weight.shape, seed), weight.shape.numel(), dtype);
+    for (const Named::Part& part : weight.parts) {
+      const Values values(part.name, part.shape, seed);
+      if (weight.transposed)
+        write_transposed(writer, values, part.shape, dtype);
+      else
+        write_values(writer, values, part.shape.numel(), dtype);
+    }
   writer.finish();
-}
-
-// The original autoencoder's attention is made of 1x1 convolutions.
-Shape single_file_shape(const std::string& stored, const Shape& shape) {
-  if (stored.find(".attn_1.") == std::string::npos || shape.rank() != 2) return shape;
-  return {shape[0], shape[1], 1, 1};
 }
 
 DType parse_dtype(const std::string& name) {
@@ -113,16 +128,15 @@ DType parse_dtype(const std::string& name) {
 }
 
 std::vector<Component> read_components(const fs::path& from) {
-  const auto config = [&](const char* folder) {
-    return io::JsonObject::from_file((from / folder / "config.json").string());
-  };
-  const models::UNet2DConditionConfig unet = pipelines::unet_2d_condition_config(config("unet"));
-  const models::AutoencoderKLConfig vae = pipelines::autoencoder_kl_config(config("vae"));
-  const models::ClipTextConfig text = pipelines::clip_text_config(config("text_encoder"));
-  return {
-      {"unet", "diffusion_pytorch_model.safetensors", pipelines::unet_weights(unet), pipelines::ldm_unet_names(unet)},
-      {"vae", "diffusion_pytorch_model.safetensors", pipelines::vae_weights(vae), pipelines::ldm_vae_names(vae)},
-      {"text_encoder", "model.safetensors", pipelines::text_encoder_weights(text), pipelines::ldm_text_names()}};
+  const pipelines::ModelFiles model = pipelines::read_diffusers_folder(from.string(), {}, /*weights_required=*/false);
+  std::vector<Component> out = {{"unet", "diffusion_pytorch_model.safetensors", pipelines::unet_weights(model.unet),
+                                 pipelines::ldm_unet_names(model.unet)},
+                                {"vae", "diffusion_pytorch_model.safetensors", pipelines::vae_weights(model.vae),
+                                 pipelines::ldm_vae_names(model.vae)}};
+  for (const pipelines::TextEncoderFiles& encoder : model.text_encoders)
+    out.push_back({encoder.name, "model.safetensors", pipelines::text_encoder_weights(encoder.config),
+                   pipelines::ldm_text_names(model.family, encoder.name)});
+  return out;
 }
 
 }  // namespace
@@ -150,18 +164,18 @@ int make_random(std::span<const std::string> args) {
   const std::vector<Component> components = read_components(from);
   OutputFolder(to.string()).create();
 
-  pipelines::copy_descriptions((from / "tokenizer").string(), (to / "tokenizer").string());
+  for (const char* tokenizer : {"tokenizer", "tokenizer_2"})
+    if (fs::is_directory(from / tokenizer, error))
+      pipelines::copy_descriptions((from / tokenizer).string(), (to / tokenizer).string());
   std::vector<Named> all;
   for (const Component& component : components) {
     std::vector<Named> weights;
-    for (const auto& [name, shape] : component.weights) {
-      const std::string full = component.folder + "." + name;  // one name, one value, in both layouts
-      if (single_file) {
-        const std::string stored = component.single_file_names(name).front();
-        all.push_back({stored, full, shape, single_file_shape(stored, shape)});
-      } else {
-        weights.push_back({name, full, shape, shape});
-      }
+    const auto names = single_file ? component.single_file_names : pipelines::prefixed_names("");
+    for (const pipelines::TensorLayout& layout : pipelines::layouts_of(component.weights, names)) {
+      Named named{layout.name, layout.shape, {}, layout.transposed};
+      for (const std::string& name : layout.weights)
+        named.parts.push_back({component.folder + "." + name, component.weights.at(name)});
+      (single_file ? all : weights).push_back(std::move(named));
     }
     if (single_file) continue;
     pipelines::copy_descriptions((from / component.folder).string(), (to / component.folder).string());

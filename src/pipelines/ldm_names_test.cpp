@@ -37,7 +37,7 @@ void expect_names(const graph::Graph& graph, const NameCandidates& names,
     auto found = expected.find(name);
     if (found == expected.end()) found = expected.find("text_model." + name);
     ASSERT_NE(found, expected.end()) << name;
-    EXPECT_EQ(names(name).front(), found->second) << name;
+    EXPECT_EQ(names(name).front().name, found->second) << name;
     used.insert(found->first);
   }
 }
@@ -45,9 +45,10 @@ void expect_names(const graph::Graph& graph, const NameCandidates& names,
 TEST(LdmNames, CoverTheRealUNet) {
   const auto rows = table().at("unet");
   models::UNet2DConditionConfig config;
-  for (const int64_t channels : {320, 640, 1280, 1280})
-    config.levels.push_back({.channels = channels, .attention_layers = 1});
-  config.levels.back().attention_layers = 0;
+  for (const int64_t channels : {320, 640, 1280, 1280}) {
+    config.levels.push_back({.channels = channels});
+    config.levels.back().set_attention(config.levels.size() < 4 ? 1 : 0);
+  }
   std::set<std::string> used;
   expect_names(models::unet_2d_condition(config), ldm_unet_names(config), rows, used);
   EXPECT_EQ(used.size(), rows.size());
@@ -64,7 +65,7 @@ TEST(LdmNames, CoverTheRealAutoencoder) {
 TEST(LdmNames, CoverTheRealTextEncoder) {
   const auto rows = table().at("text_encoder");
   std::set<std::string> used;
-  expect_names(models::clip_text_model({}, 77), ldm_text_names(), rows, used);
+  expect_names(models::clip_text_model({}, 77), ldm_text_names(Family::sd1, "text_encoder"), rows, used);
   // position_ids is a table of numbers, no weight.
   EXPECT_GE(used.size() + 1, rows.size());
 }
