@@ -9,6 +9,8 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/output_files.h"
+#include "io/atomic_file.h"
+#include "io/json_file.h"
 #include "io/safetensors.h"
 #include "pipelines/model_files.h"
 #include "pipelines/model_folder.h"
@@ -23,11 +25,12 @@ namespace {
 constexpr const char* kHelp =
     R"(Usage: easel make-random CONFIG_DIR OUT_DIR [options]
 Writes a model with random weights into the new folder OUT_DIR. Of the diffusers folder
-CONFIG_DIR, the configurations, the scheduler and the tokenizer are used; weights need not be there.
+CONFIG_DIR, the configurations, the scheduler and the tokenizers are used; weights need not be there.
 
   --seed N          the same seed gives the same weights in both layouts (0)
   --dtype TYPE      fp32, fp16 or bf16 (fp32)
   --single-file     the original one-file layout, OUT_DIR/model.safetensors, with the tokenizer
+  --in-channels N   of the UNet: 9 makes an inpainting model of it, 8 an instruct-pix2pix one
 )";
 
 using Shapes = std::map<std::string, Shape>;
@@ -127,8 +130,12 @@ DType parse_dtype(const std::string& name) {
   fail(ErrorCode::invalid_argument, "--dtype: expected fp32, fp16 or bf16, found \"{}\"", printable(name, 40));
 }
 
-std::vector<Component> read_components(const fs::path& from) {
-  const pipelines::ModelFiles model = pipelines::read_diffusers_folder(from.string(), {}, /*weights_required=*/false);
+std::vector<Component> read_components(const fs::path& from, std::optional<int64_t> in_channels) {
+  pipelines::ModelFiles model = pipelines::read_diffusers_folder(from.string(), {}, /*weights_required=*/false);
+  if (in_channels) {
+    model.unet.in_channels = *in_channels;
+    pipelines::fit_parts(model, /*unet_configured=*/true);
+  }
   std::vector<Component> out = {{"unet", "diffusion_pytorch_model.safetensors", pipelines::unet_weights(model.unet),
                                  pipelines::ldm_unet_names(model.unet)},
                                 {"vae", "diffusion_pytorch_model.safetensors", pipelines::vae_weights(model.vae),
@@ -139,11 +146,23 @@ std::vector<Component> read_components(const fs::path& from) {
   return out;
 }
 
+// The UNet's configuration again, with other input channels.
+void set_in_channels(const fs::path& folder, int64_t channels) {
+  const fs::path path = folder / "config.json";
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(io::JsonObject::from_file(path.string()).json().dump());
+  json["in_channels"] = channels;
+  fs::remove(path);
+  io::AtomicFile file(path.string());
+  file.write(json.dump(2) + "\n");
+  file.commit();
+}
+
 }  // namespace
 
 int make_random(std::span<const std::string> args) {
   std::optional<std::string> config_dir, out_dir, dtype_name;
   std::optional<uint64_t> seed;
+  std::optional<int64_t> in_channels;
   bool single_file = false;
   Arguments arguments("make-random", kHelp);
   arguments.positional("CONFIG_DIR", config_dir);
@@ -151,6 +170,7 @@ int make_random(std::span<const std::string> args) {
   arguments.seed("--seed", seed);
   arguments.text("--dtype", dtype_name);
   arguments.flag("--single-file", single_file);
+  arguments.whole("--in-channels", in_channels, 1, 4096);
   if (!arguments.parse(args)) return 0;
   if (!config_dir || !out_dir)
     fail(ErrorCode::invalid_argument, "expected CONFIG_DIR and OUT_DIR (see easel make-random --help)");
@@ -161,7 +181,7 @@ int make_random(std::span<const std::string> args) {
     fail(ErrorCode::io, "CONFIG_DIR {}: expected a diffusers folder, found none", printable(*config_dir, 400));
   if (fs::exists(to, error) && !(fs::is_directory(to, error) && fs::is_empty(to, error)))
     fail(ErrorCode::io, "OUT_DIR {}: expected a new or empty folder, found something there", printable(*out_dir, 400));
-  const std::vector<Component> components = read_components(from);
+  const std::vector<Component> components = read_components(from, in_channels);
   OutputFolder(to.string()).create();
 
   for (const char* tokenizer : {"tokenizer", "tokenizer_2"})
@@ -179,6 +199,7 @@ int make_random(std::span<const std::string> args) {
     }
     if (single_file) continue;
     pipelines::copy_descriptions((from / component.folder).string(), (to / component.folder).string());
+    if (in_channels && component.folder == "unet") set_in_channels(to / "unet", *in_channels);
     write_weights((to / component.folder / component.file).string(), weights, dtype, seed.value_or(0));
   }
   if (single_file) {

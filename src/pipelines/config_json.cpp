@@ -97,21 +97,26 @@ Json unet_2d_condition_json(const models::UNet2DConditionConfig& config, int64_t
 
 Json autoencoder_kl_json(const models::AutoencoderKLConfig& config) {
   const size_t levels = config.block_out_channels.size();
-  return {{"_class_name", "AutoencoderKL"},
-          {"act_fn", "silu"},
-          {"block_out_channels", config.block_out_channels},
-          {"down_block_types", std::vector<std::string>(levels, "DownEncoderBlock2D")},
-          {"in_channels", config.in_channels},
-          {"latent_channels", config.latent_channels},
-          {"layers_per_block", config.layers_per_block},
-          {"mid_block_add_attention", config.mid_block_add_attention},
-          {"norm_num_groups", config.norm_num_groups},
-          {"out_channels", config.out_channels},
-          {"scaling_factor", config.scaling_factor},
-          {"shift_factor", config.shift_factor},
-          {"up_block_types", std::vector<std::string>(levels, "UpDecoderBlock2D")},
-          {"use_post_quant_conv", config.use_post_quant_conv},
-          {"use_quant_conv", config.use_quant_conv}};
+  Json json = {{"_class_name", "AutoencoderKL"},
+               {"act_fn", "silu"},
+               {"block_out_channels", config.block_out_channels},
+               {"down_block_types", std::vector<std::string>(levels, "DownEncoderBlock2D")},
+               {"in_channels", config.in_channels},
+               {"latent_channels", config.latent_channels},
+               {"layers_per_block", config.layers_per_block},
+               {"mid_block_add_attention", config.mid_block_add_attention},
+               {"norm_num_groups", config.norm_num_groups},
+               {"out_channels", config.out_channels},
+               {"scaling_factor", config.scaling_factor},
+               {"shift_factor", config.shift_factor},
+               {"up_block_types", std::vector<std::string>(levels, "UpDecoderBlock2D")},
+               {"use_post_quant_conv", config.use_post_quant_conv},
+               {"use_quant_conv", config.use_quant_conv}};
+  if (!config.latents_std.empty()) {
+    json["latents_mean"] = config.latents_mean;
+    json["latents_std"] = config.latents_std;
+  }
+  return json;
 }
 
 Json clip_text_json(const models::ClipTextConfig& config) {

@@ -276,6 +276,16 @@ models::AutoencoderKLConfig autoencoder_kl_config(const JsonObject& json) {
   config.scaling_factor = json.number_or("scaling_factor", 0.18215);
   if (config.scaling_factor == 0) json.fail_key("scaling_factor", "a number other than 0");
   config.shift_factor = json.number_or("shift_factor", 0);
+  if (json.has("latents_mean") || json.has("latents_std")) {
+    config.latents_mean = json.numbers("latents_mean");
+    config.latents_std = json.numbers("latents_std");
+    const auto channels = static_cast<size_t>(config.latent_channels);
+    if (config.latents_mean.size() != channels)
+      json.fail_key("latents_mean", fmt::format("{} numbers, one per latent channel", channels));
+    if (config.latents_std.size() != channels ||
+        std::ranges::any_of(config.latents_std, [](double x) { return !(x > 0); }))
+      json.fail_key("latents_std", fmt::format("{} positive numbers, one per latent channel", channels));
+  }
   return config;
 }
 

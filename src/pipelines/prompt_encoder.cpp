@@ -140,8 +140,10 @@ PromptPlan PromptEncoder::plan(const TextToImageRequest& request, bool negative)
   int layers = files_.text_encoders.front().config.num_hidden_layers;
   for (const TextEncoderFiles& encoder : files_.text_encoders)
     layers = std::min(layers, encoder.config.num_hidden_layers);
-  if (plan.clip_skip < 1 || plan.clip_skip > layers)
-    fail(ErrorCode::invalid_argument, "--clip-skip: expected 1 to {}, the layers of the text encoder, found {}", layers,
+  // SDXL can take the states before the first layer.
+  const int most = is_xl(files_.family) ? layers + 1 : layers;
+  if (plan.clip_skip < 1 || plan.clip_skip > most)
+    fail(ErrorCode::invalid_argument, "--clip-skip: expected 1 to {}, the layers of the text encoder, found {}", most,
          plan.clip_skip);
   const std::string given = negative ? request.negative_prompt.value_or("") : request.prompt;
   plan.expanded = text::expand_wildcards(given, plan.style, request.seed, negative ? 1 : 0);

@@ -445,13 +445,16 @@ Tensor TextToImagePipeline::Impl::decode(const Job& job, const Tensor& latents) 
   enter(*vae_decoder);
   const int pictures = static_cast<int>(latents.dim(0)), at_once = residency.bands.band_bytes > 0 ? 1 : pictures;
   const auto session = vae_decoder->session(vae_sizes(job, at_once), residency.bands);
-  const auto scaling = static_cast<float>(files.vae.scaling_factor), shift = static_cast<float>(files.vae.shift_factor);
+  const auto plane = static_cast<size_t>(job.latent_height * job.latent_width);
   Tensor decoded = session->tensor("decoded");
   if (at_once < pictures)
     decoded = Tensor::empty(DType::f32, {pictures, decoded.dim(1), decoded.dim(2), decoded.dim(3)});
   for (int i = 0; i < pictures; i += at_once) {
     const auto from = latents.rows(i, i + at_once).span<float>(), to = session->tensor("latents").span<float>();
-    for (size_t k = 0; k < from.size(); ++k) to[k] = from[k] / scaling + shift;
+    for (size_t k = 0; k < from.size(); ++k) {
+      const auto [scale, shift] = files.vae.latent_scale(k / plane % static_cast<size_t>(files.vae.latent_channels));
+      to[k] = from[k] / scale + shift;
+    }
     session->run();
     if (at_once < pictures)
       std::memcpy(decoded.rows(i, i + at_once).raw(), session->tensor("decoded").raw(),

@@ -80,10 +80,9 @@ MODELS = {
     # SSD-1B: depths that differ within a level and on the two ways, a mid block of one residual block.
     "ssd": dict(
         seed=34, base="xl", scheduler=EULER,
-        unet=dict(sample_size=8, block_out_channels=(8, 8, 16), layers_per_block=2, attention_head_dim=[1, 2, 2],
-                  transformer_layers_per_block=[1, [1, 2], [2, 1]],
-                  reverse_transformer_layers_per_block=[[1, 1, 2], [2, 1, 1], 1], mid_block_type="UNetMidBlock2D",
-                  down_block_types=(DOWN, CROSS_DOWN, CROSS_DOWN), up_block_types=(CROSS_UP, CROSS_UP, UP),
+        unet=dict(sample_size=8, block_out_channels=(8, 16), layers_per_block=2, attention_head_dim=[1, 2],
+                  transformer_layers_per_block=[1, [1, 2]], reverse_transformer_layers_per_block=[[2, 1, 1], 1],
+                  mid_block_type="UNetMidBlock2D", down_block_types=(DOWN, CROSS_DOWN), up_block_types=(CROSS_UP, UP),
                   norm_num_groups=4, use_linear_projection=True, **XL_ADDED)),
     # A latent consistency model: the guidance scale is an input.
     "lcm": dict(
@@ -116,15 +115,22 @@ def text_model(cls, spec, size, bos):
     return cls(CLIPTextConfig(vocab_size=size, bos_token_id=bos, pad_token_id=1, max_position_embeddings=77, **spec))
 
 
-def build(name):
-    """Makes the components of one model with random weights, and its tokenizers. Returns a dict of components."""
-    spec, folder = MODELS[name], home(name)
-    shutil.rmtree(HERE / name, ignore_errors=True)
-    size, bos, _ = write_tokenizer(folder / "tokenizer", pad="!" if name == "sd2" else "<|endoftext|>")
+def write_tokenizers(name):
+    """Makes an empty folder for the model, with its tokenizers in it unless it shares those of another."""
+    spec, folder = MODELS[name], HERE / name
+    shutil.rmtree(folder, ignore_errors=True)
+    if "base" in spec:
+        return
+    if "text" in spec:
+        write_tokenizer(folder / "tokenizer", pad="!" if name == "sd2" else "<|endoftext|>")
     if "text_2" in spec:
         write_tokenizer(folder / "tokenizer_2", pad="!")
-        if "text" not in spec:
-            shutil.rmtree(folder / "tokenizer")
+
+
+def build(name):
+    """Makes the components of one model with random weights. Returns a dict of them."""
+    spec = MODELS[name]
+    size, bos = 606, 604  # of the tokenizer that all share
     parts = {"unet": UNet2DConditionModel(**spec["unet"]),
              "vae": AutoencoderKL(**VAE, down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4,
                                   up_block_types=("UpDecoderBlock2D",) * 4, sample_size=64,
@@ -163,6 +169,7 @@ def write_folder(name, parts, pipe):
     """Writes the diffusers folder, its weights in float8."""
     spec, folder = MODELS[name], HERE / name
     if "base" in spec:
+        (folder / "unet").mkdir(parents=True)
         parts["unet"].save_pretrained(folder / "unet")
         parts = {"unet": parts["unet"]}
     else:
@@ -190,7 +197,11 @@ def save_folder(folder, spec, pipe):
         shutil.rmtree(folder / part)
         (folder / part).mkdir()
         for file, data in files.items():
-            (folder / part / file).write_bytes(data)
+            shared = sd15_common.HERE / "a" / "tokenizer" / file
+            if shared.read_bytes() == data:
+                (folder / part / file).symlink_to(f"../../../sd15/a/tokenizer/{file}")
+            else:
+                (folder / part / file).write_bytes(data)
     write_json(folder / "scheduler" / "scheduler_config.json", spec["scheduler"])
 
 
@@ -383,6 +394,7 @@ def main():
         if only and name != only:
             index["cases"] += [e for e in old if e.get("unet", e["model"]).split("/")[0] == name]
             continue
+        write_tokenizers(name)
         parts = build(name)
         print(name, {k: sum(p.numel() for p in m.parameters()) for k, m in parts.items()})
         pipe = pipeline(name, parts)
