@@ -84,13 +84,22 @@ const std::vector<Signature>& table() {
        "diffusers",
        "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight",
        {-1, 768}},
-      // The same networks at other sizes.
-      {kSd1, Part::denoiser, "original", "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", {-1, -1}},
+      // The same networks at other sizes: by what they are given beside the text (pooled text and sizes of the
+      // picture),
+      // then by the form of their projections. The refiner's sizes are five.
+      {kRefiner, Part::denoiser, "original", "label_emb.0.0.weight", {-1, 2560}, true},
+      {kRefiner, Part::denoiser, "diffusers", "add_embedding.linear_1.weight", {-1, 2560}, true},
+      {kXl, Part::denoiser, "original", "label_emb.0.0.weight", {-1, -1}, true},
+      {kXl, Part::denoiser, "diffusers", "add_embedding.linear_1.weight", {-1, -1}, true},
+      {kSd2, Part::denoiser, "original", "input_blocks.1.1.proj_in.weight", {-1, -1}, true},
+      {kSd2, Part::denoiser, "diffusers", "down_blocks.0.attentions.0.proj_in.weight", {-1, -1}, true},
+      {kSd1, Part::denoiser, "original", "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", {-1, -1}, true},
       {kSd1,
        Part::denoiser,
        "diffusers",
        "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight",
-       {-1, -1}},
+       {-1, -1},
+       true},
       {kSd3, Part::denoiser, "original", "joint_blocks.0.context_block.adaLN_modulation.1.weight", {}},
       {kSd3, Part::denoiser, "diffusers", "pos_embed.proj.weight", {-1, 16, 2, 2}},
       {kFlux, Part::denoiser, "original", "double_blocks.0.img_attn.norm.key_norm.scale", {}},
@@ -118,6 +127,7 @@ const std::vector<Signature>& table() {
       {"CLIP", Part::text_encoder, "transformers", "embeddings.token_embedding.weight", {-1, -1}},
       {kClipH, Part::text_encoder, "open_clip", "token_embedding.weight", {-1, 1024}},
       {kClipG, Part::text_encoder, "open_clip", "token_embedding.weight", {-1, 1280}},
+      {"OpenCLIP", Part::text_encoder, "open_clip", "token_embedding.weight", {-1, -1}},
       {"T5", Part::text_encoder, "transformers", "encoder.block.0.layer.0.SelfAttention.q.weight", {}},
 
       {"ESRGAN", Part::upscaler, "original", "1.sub.0.RDB1.conv1.0.weight", {}},
@@ -241,7 +251,7 @@ Identity identify(const io::WeightFiles& files) {
     const bool known = std::any_of(out.parts.begin(), out.parts.end(), [&](const Match& m) {
       // A tensor speaks for the first row that it fits; another family's own tensor is news.
       return m.row->part == row.part &&
-             (std::string(m.row->family) == row.family || std::string(m.row->tensor) == row.tensor);
+             (row.general || std::string(m.row->family) == row.family || std::string(m.row->tensor) == row.tensor);
     });
     if (known) continue;
     std::optional<Match> found = match(files, row);
@@ -258,6 +268,15 @@ Identity identify(const io::WeightFiles& files) {
     std::erase_if(out.parts, [family = svd->row->family](const Match& m) {
       return m.row->part == Part::denoiser && std::string(m.row->family) != family;
     });
+  // Of small models the sizes say nothing: the refiner is the one with OpenCLIP's encoder alone.
+  const auto is_text = [](const Match& m) { return m.row->part == Part::text_encoder; };
+  const Match* text = out.find(Part::text_encoder);
+  if (text && text->prefix == "conditioner.embedders.0.model." && std::ranges::count_if(out.parts, is_text) == 1)
+    for (Match& m : out.parts)
+      for (const Signature& row : table())
+        if (m.row->part == Part::denoiser && m.row->general && row.general &&
+            std::string(row.family) == "Stable Diffusion XL refiner" && std::string(row.tensor) == m.row->tensor)
+          m.row = &row;
   const bool adapter = out.find(Part::lora) || out.find(Part::control_net) || out.find(Part::adapter);
   // An upscaler's names are short: they count only where nothing else is there.
   if (out.parts.size() > 1) std::erase_if(out.parts, [](const Match& m) { return m.row->part == Part::upscaler; });

@@ -24,6 +24,10 @@ struct TextToImagePipeline::Impl {
 
   /// Throws invalid_argument for a model that was loaded to be described only.
   void require_weights() const;
+  /// Throws invalid_argument, naming the options, for a UNet that takes a picture beside the noise.
+  void require_text_alone() const;
+  /// Whether the network was distilled with guidance: the scale is an input, and no negative branch runs.
+  bool takes_guidance_scale() const { return files.unet.time_cond_proj_dim > 0; }
 
   /// A request with its defaults filled in.
   struct Job {

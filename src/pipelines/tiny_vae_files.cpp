@@ -15,15 +15,15 @@ namespace {
 
 constexpr int kMostLayers = 256;
 
-std::vector<std::string> candidates(const std::string& name) {
-  std::vector<std::string> out = {name};
+std::vector<StoredName> candidates(const std::string& name) {
+  std::vector<StoredName> out = {name};
   for (const auto& [half, shift] : {std::pair{std::string("decoder"), 1}, {std::string("encoder"), 0}}) {
     const std::string start = half + ".layers.";
     if (!name.starts_with(start)) continue;
     const size_t dot = name.find('.', start.size());
     const std::string rest =
         std::to_string(std::stoi(name.substr(start.size(), dot - start.size())) + shift) + name.substr(dot);
-    for (const std::string& prefix : {"taesd_" + half + ".", half + ".", std::string()}) out.push_back(prefix + rest);
+    for (const std::string& prefix : {"taesd_" + half + ".", half + ".", std::string()}) out.emplace_back(prefix + rest);
   }
   return out;
 }
@@ -72,8 +72,8 @@ class Half {
 
  private:
   const Shape* find(int layer, const char* weight) const {
-    for (const std::string& name : candidates(fmt::format("{}.layers.{}.{}", half_, layer, weight)))
-      if (const io::TensorInfo* info = files_.find(name)) return &info->shape;
+    for (const StoredName& stored : candidates(fmt::format("{}.layers.{}.{}", half_, layer, weight)))
+      if (const io::TensorInfo* info = files_.find(stored.name)) return &info->shape;
     return nullptr;
   }
   bool convolution(int layer) const { return find(layer, "weight") != nullptr; }

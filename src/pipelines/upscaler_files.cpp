@@ -35,7 +35,7 @@ std::vector<std::string> split(const std::string& name) {
 
 // Of the repository of ESRGAN: RRDB_trunk.0.RDB1.conv1, trunk_conv, upconv1, HRconv.
 NameCandidates trunk_names(const std::string& prefix) {
-  return [prefix](const std::string& name) -> std::vector<std::string> {
+  return [prefix](const std::string& name) -> std::vector<StoredName> {
     const std::vector<std::string> parts = split(name);
     if (parts[0] == "body" && parts.size() == 5)
       return {fmt::format("{}RRDB_trunk.{}.RDB{}.{}.{}", prefix, parts[1], parts[2].back(), parts[3], parts[4])};
@@ -171,7 +171,9 @@ class Reader {
     const auto add = [&](const graph::Graph& graph) {
       for (const graph::Value& value : graph.values())
         if (value.constant)
-          value.constant->each_weight([&](const std::string& name) { used.insert(out.weights->stored_name(name)); });
+          value.constant->each_weight([&](const std::string& name) {
+            if (const auto stored = out.weights->stored(name)) used.insert(stored->name);
+          });
     };
     if (const auto* rrdb = std::get_if<models::RRDBNetConfig>(&out.config)) {
       add(models::rrdb_net_body(*rrdb));
@@ -205,7 +207,7 @@ NameCandidates esrgan_names(const models::RRDBNetConfig& config, const std::stri
     if (starts(parts[0], "conv_up")) at = std::to_string(3 * (parts[0].back() - '0'));
     if (parts[0] == "body" && parts.size() == 5)
       at = fmt::format("1.sub.{}.RDB{}.{}.0", parts[1], parts[2].back(), parts[3]);
-    return std::vector<std::string>{prefix + at + "." + parts.back()};
+    return std::vector<StoredName>{prefix + at + "." + parts.back()};
   };
 }
 
