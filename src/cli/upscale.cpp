@@ -111,6 +111,12 @@ int upscale(std::span<const std::string> args) {
   for (size_t i = 0; i < pictures.size(); ++i) {
     const std::string& input = pictures[i];
     io::Png source = io::read_png(input);
+    if (source.image.width * source.image.height > io::kMaxPngPixels / (info.scale * info.scale))
+      fail(ErrorCode::invalid_argument,
+           "INPUT {}: expected a picture of at most {} pixels, {} times as many being "
+           "what a PNG may have here, found {}×{}",
+           printable(input, 400), io::kMaxPngPixels / (info.scale * info.scale), info.scale * info.scale,
+           source.image.width, source.image.height);
     const std::string label = pictures.size() > 1 ? fmt::format("picture {}/{}", i + 1, pictures.size()) : "";
     bar.phase(label.empty() ? "upscaling" : label);
     const Clock::time_point began = Clock::now();

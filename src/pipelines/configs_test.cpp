@@ -54,7 +54,7 @@ TEST(Configs, ErrorsNameFileKeyAndValue) {
   EXPECT_NE(error_of(R"({"_class_name": "FluxTransformer2DModel"})").find("FluxTransformer2DModel"), std::string::npos);
   EXPECT_NE(error_of(R"({"block_out_channels": [40], "norm_num_groups": 32})").find("norm_num_groups"),
             std::string::npos);
-  EXPECT_NE(error_of(R"({"act_fn": "relu"})").find("act_fn"), std::string::npos);
+  EXPECT_NE(error_of(R"({"act_fn": "mish"})").find("act_fn"), std::string::npos);
   EXPECT_NE(error_of(R"({"encoder_hid_dim": 12})").find("encoder_hid_dim"), std::string::npos);
 }
 

@@ -1,8 +1,10 @@
 """easel upscale: pictures, files, messages; and previews while a picture is made."""
 import json
 import pathlib
+import struct
 import sys
 import unittest
+import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from harness import GOLDENS, MODEL, TINY, Case, png_pixels, png_size, png_text, run  # noqa: E402
@@ -12,6 +14,15 @@ TAESD = GOLDENS.parent / "taesd"
 X4, X2 = UPSCALE / "compact_x4.pth", UPSCALE / "rrdb_x2.safetensors"
 PROMPT = "a red balloon"
 FOUR = ["--model", MODEL, "--steps", "4", "--width", "40", "--height", "24", "--dtype", "fp32"]
+
+
+def write_gray_png(path, width, height):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = zlib.compress(bytes(width + 1) * height)
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 
 class Upscale(Case):
@@ -68,6 +79,9 @@ class Upscale(Case):
         broken = self.folder / "broken.png"
         broken.write_bytes(self.picture.read_bytes()[:200])
         self.refused(1, "broken.png", args=[broken, "--model", X4])
+        huge = self.folder / "huge.png"
+        write_gray_png(huge, 12000, 1000)
+        self.refused(2, "huge.png", "12000×1000", args=[huge, "--model", X4])
         empty = self.folder / "empty"
         empty.mkdir()
         self.refused(1, "expected pictures in the folder", args=[empty, "--model", X4])

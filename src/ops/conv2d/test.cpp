@@ -24,9 +24,10 @@ Case conv(Shape x, int64_t outputs, int64_t kernel_h, int64_t kernel_w, Conv2dAt
   // and differences of infinities spread over a tile.
   if (kernel_h == 3 && kernel_w == 3 && attrs.stride == 1 && channels >= 32 && outputs >= 32) {
     c.tolerance *= dtype == DType::bf16 ? 4 : 2;
-    // A slope counts where a sum is below zero, and the smallest sums change sign by rounding.
-    c.nonfinite = attrs.slope() ? NonFinite::skip : NonFinite::spreads;
+    c.nonfinite = NonFinite::spreads;
   }
+  // A slope counts where a sum is below zero, and the smallest sums change sign by rounding.
+  if (attrs.slope()) c.nonfinite = NonFinite::skip;
   return c;
 }
 
