@@ -25,7 +25,7 @@ struct ConvertOptions {
   /// stored (packed rows become fp32 outside of GGUF).
   std::string dtype{};
   TensorNames names = TensorNames::keep;
-  std::string component{};  ///< "unet", "vae" or "text_encoder": that part alone; empty: everything
+  std::string component{};  ///< "unet", "vae", "text_encoder", "text_encoder_2": that part alone; empty: everything
   std::string vae{};        ///< a VAE that replaces the first input's own
   std::string tokenizer{};  ///< folder whose tokenizer goes into a diffusers folder
   /// One per input: Σ wᵢ·inputᵢ, in f32 in this order. A + x·(B − C) is {1, x, −x}. Empty for a single input.

@@ -104,6 +104,10 @@ Arguments::~Arguments() = default;
 void Arguments::positional(const std::string& name, std::optional<std::string>& target) {
   impl_->add(name, true, [&target](const std::string& value) { target = value; });
 }
+void Arguments::positionals(const std::string& name, std::vector<std::string>& target) {
+  CLI::Option* option = impl_->app.add_option(name, target);
+  impl_->entries.push_back({option, nullptr, nullptr, true});
+}
 void Arguments::text(const std::string& name, std::optional<std::string>& target) {
   impl_->add(name, true, [&target](const std::string& value) { target = value; });
 }

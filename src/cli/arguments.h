@@ -20,6 +20,8 @@ class Arguments {
 
   // A target is written by parse() and left alone where its option is absent. Names with dashes: "--steps".
   void positional(const std::string& name, std::optional<std::string>& target);
+  /// All words that no other option takes.
+  void positionals(const std::string& name, std::vector<std::string>& target);
   void text(const std::string& name, std::optional<std::string>& target);
   /// An option whose value may be left out, which makes the target "".
   void optional_text(const std::string& name, std::optional<std::string>& target);

@@ -26,7 +26,11 @@ TEST(Spelling, NearNames) {
 TEST(Options, TheHelpListsEveryOption) {
   for (const std::string& name : GenerateOptions::names()) {
     if (name == "--help") continue;
-    EXPECT_NE(std::string(kGenerateHelp).find(name), std::string::npos) << name;
+    const std::string help = kGenerateHelp, negative = "--negative-";
+    // What stands there once for the prompt and as "each also as --negative-…" is listed too.
+    const bool also = name.starts_with(negative) && help.find("each also\n") != std::string::npos &&
+                      help.find("--" + name.substr(negative.size())) != std::string::npos;
+    EXPECT_TRUE(also || help.find(name) != std::string::npos) << name;
   }
 }
 

@@ -26,7 +26,7 @@ Writes a model, or any file of tensors, in another form. INPUT: .safetensors, .c
                          q5_0, q4_k, q4_1, q4_0. Default: as stored
   --names NAMES          keep, original or diffusers; default: keep, and original names for a folder
                          that becomes a file
-  --component PART       unet, vae or text_encoder alone, in a file
+  --component PART       unet, vae, text_encoder or text_encoder_2 alone, in a file
   --vae FILE             replaces the VAE
   --tokenizer DIR        vocab.json and merges.txt for a new folder; single files hold none
   --max-shard-size SIZE  several safetensors files of at most 2GB, 500MB, …, with an index
@@ -137,7 +137,7 @@ int convert(std::span<const std::string> args) {
   if (dtype && dtype->empty()) fail(ErrorCode::invalid_argument, "--dtype: expected a type, found \"\"");
   if (names) options.names = parse_names(*names);
   if (component && component->empty())
-    fail(ErrorCode::invalid_argument, "--component: expected unet, vae or text_encoder, found \"\"");
+    fail(ErrorCode::invalid_argument, "--component: expected unet, vae, text_encoder or text_encoder_2, found \"\"");
   options.component = component.value_or("");
   options.vae = vae.value_or("");
   options.tokenizer = tokenizer.value_or("");

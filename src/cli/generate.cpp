@@ -67,6 +67,7 @@ class Generation {
     TextToImagePipeline pipeline = TextToImagePipeline::load(job.model.path, job.load);
     for (const TextToImageRequest& request : job.requests) pipeline.validate(request);
     folder.create();
+    if (options_.preview_every) show_previews(job, pipeline, folder);
     if (job.random_seed && !options_.quiet) {
       bar_.clear();
       std::fprintf(stderr, "easel: seed %llu\n", static_cast<unsigned long long>(job.requests.front().seed));
@@ -116,6 +117,19 @@ class Generation {
       if (options_.save_grid) grid_.push_back(std::move(image));
     }
     if (options_.trace) io::write_safetensors(*options_.trace, traced);
+  }
+
+  void show_previews(const Job& job, TextToImagePipeline& pipeline, OutputFolder& folder) {
+    PreviewOptions preview;
+    preview.every = static_cast<int>(*options_.preview_every);
+    preview.decoder = options_.preview_vae.value_or("");
+    pipeline.set_preview_sink(
+        [this, &job, &folder](const Preview& now) {
+          for (const Picture& picture : now.pictures)
+            if (!job.only_index || picture.index == *job.only_index)
+              announce(folder.write("preview", now.step, {picture.width, picture.height, 3, picture.rgb}, {}));
+        },
+        preview);
   }
 
   void write_grid(const Job& job, OutputFolder& folder) {

@@ -99,6 +99,9 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
     model.text_encoder_dtype = either(model.text_encoder_dtype, picture.text_encoder_dtype);
   }
   if (model_of_picture && picture.tokenizer && !model.tokenizer) model.tokenizer = expand_home(*picture.tokenizer);
+  if (model_of_picture && picture.tokenizer_2 && !model.tokenizer_2)
+    model.tokenizer_2 = expand_home(*picture.tokenizer_2);
+  if (model_of_picture) model.prediction_type = either(model.prediction_type, picture.prediction_type);
   if (model.embeddings.empty() && picture.embeddings)
     for (const std::string& path : *picture.embeddings) model.embeddings.push_back(expand_home(path));
   if (model_of_picture) {
@@ -108,15 +111,16 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
     take(model.unet, picture.unet_file);
     take(model.vae, picture.vae_file);
     take(model.text_encoder, picture.text_encoder_file);
+    take(model.text_encoder_2, picture.text_encoder_2_file);
   }
   job.load = model.load_options();
   // The prompts of a call are all encoded before the first picture.
   job.load.keep_text_encoder = false;
 
   TextToImageRequest base;
-  base.negative_prompt = either(options.negative_prompt, picture.negative_prompt).value_or("");
+  base.negative_prompt = either(options.negative_prompt, picture.negative_prompt);
   base.prompt_style = either(options.prompt_style, picture.prompt_style).value_or("");
-  base.clip_skip = static_cast<int>(either(options.clip_skip, picture.clip_skip).value_or(1));
+  base.clip_skip = static_cast<int>(either(options.clip_skip, picture.clip_skip).value_or(0));
   base.steps = static_cast<int>(either(options.steps, picture.steps).value_or(base.steps));
   base.guidance_scale = either(options.guidance_scale, picture.guidance_scale).value_or(base.guidance_scale);
   base.sampler = either(options.sampler, picture.sampler).value_or("");
@@ -124,6 +128,8 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
   base.eta = either(options.eta, picture.eta);
   job.sampling = options.sampling.over(picture.sampling);
   job.sampling.apply(base);
+  job.added = options.added.over(picture.added);
+  job.added.apply(base);
   base.width = either(options.width, picture.width).value_or(0);
   base.height = either(options.height, picture.height).value_or(0);
   base.num_images_per_prompt =
@@ -172,7 +178,7 @@ PictureMetadata describe_picture(const Job& job, const TextToImageRequest& reque
     if (!job.load.embeddings.empty()) m.embeddings.emplace();
     for (const std::string& path : job.load.embeddings) m.embeddings->push_back(text::utf8_lossy(portable_path(path)));
   }
-  if (request.clip_skip != 1) m.clip_skip = request.clip_skip;
+  if (request.clip_skip != 0) m.clip_skip = request.clip_skip;
   m.steps = request.steps;
   m.width = picture.width;
   m.height = picture.height;
@@ -184,6 +190,7 @@ PictureMetadata describe_picture(const Job& job, const TextToImageRequest& reque
   m.guidance_scale = request.guidance_scale;
   m.eta = request.eta;
   m.sampling = job.sampling;
+  m.added = job.added;
   m.seed = request.seed;
   m.unet_dtype = to_string(info.unet);
   m.vae_dtype = to_string(info.vae);
@@ -197,6 +204,9 @@ PictureMetadata describe_picture(const Job& job, const TextToImageRequest& reque
   note(m.unet_file, job.load.unet_file);
   note(m.vae_file, job.load.vae_file);
   note(m.text_encoder_file, job.load.text_encoder_file);
+  note(m.text_encoder_2_file, job.load.text_encoder_2_file);
+  note(m.tokenizer_2, job.load.tokenizer_2);
+  if (!job.load.prediction_type.empty()) m.prediction_type = job.load.prediction_type;
   if (!job.latents_hash.empty()) m.initial_latents = job.latents_hash;
   return m;
 }

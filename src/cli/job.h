@@ -18,6 +18,7 @@ struct Job {
   LoadOptions load;
   std::vector<TextToImageRequest> requests;  ///< one per prompt
   std::optional<int> only_index;             ///< of the pictures of the prompt, only this one is wanted
+  AddedArguments added;                      ///< of the options and the picture
   SamplingArguments sampling;                ///< of the options and the picture
   std::string latents_hash;                  ///< of --initial-latents, else ""
   bool random_seed = false;

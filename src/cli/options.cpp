@@ -18,16 +18,17 @@ Makes pictures from a prompt and prints their paths.
   --negative-prompt TEXT        what to keep out of the picture
   --prompt-file FILE            one prompt per line instead; blank lines and # comments are skipped
   --prompt-style STYLE          comfy or a1111: weights (a:1.2), {a|b} and more, see docs/PROMPTS.md
-  --clip-skip N                 the text encoder's layer that counts, from its end (1)
-  --embedding FILE|DIR          textual inversions for these styles; may be given several times
+  --clip-skip N, --embedding FILE|DIR    layer from the end (1; SDXL 2); textual inversions
+  --original-size, --target-size WxH, --crops-coords-top-left T,L, --aesthetic-score X, each also
+                                as --negative-…: what SDXL is told of the picture (docs/MODELS.md)
   --from-image PNG              make that picture again, from what its file says; options override
 
   --model DIR|FILE|NAME         folder, file (.safetensors, .ckpt, .gguf) or name (the demo model)
   --model-dir DIR               before $EASEL_MODELS (a:b:c) and ~/.local/share/easel/models
-  --tokenizer DIR               vocab.json and merges.txt, for single files that hold none
-  --unet, --vae, --text-encoder FILE    replaces that part of the model
+  --tokenizer, --tokenizer-2 DIR    vocab.json and merges.txt, for single files that hold none
+  --unet, --vae, --text-encoder, --text-encoder-2 FILE    replaces that part of the model
   --dtype, --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    fp32, bf16 (where fast) or fp16
-  --device cpu  --threads N     default: one thread per physical core
+  --device cpu  --threads N     one per physical core; --prediction-type epsilon|v_prediction|sample
   --memory-limit BYTES          stay below it (2.6GB, 2600MiB) or say what would fit
   --offload                     pack only the part in use; --expand-weights: unpack GGUF and fp8 weights
   --vae-tiling on|off|auto      decode in bands without seams: less memory for large pictures (auto)
@@ -48,8 +49,9 @@ Makes pictures from a prompt and prints their paths.
   --initial-latents FILE        safetensors with the noise to start from, as `latents`
 
   --out-dir DIR                 for img_000_steps20.png and so on (outputs); nothing is overwritten
-  --save-latents, --save-grid   also write the final latents; one picture of all pictures
+  --save-latents, --save-grid   also the final latents; one picture of all
   --trace FILE                  safetensors with embeddings, the latents of every step, decoded
+  --preview-every N             pictures of unfinished steps; --preview-vae TAESD: at full size
   --json, --quiet               files, seeds, seconds as JSON on stdout; no progress, no notes
 )";
 
@@ -57,9 +59,12 @@ void ModelOptions::add_to(Arguments& arguments) {
   arguments.text("--model", model);
   arguments.text("--model-dir", model_dir);
   arguments.text("--tokenizer", tokenizer);
+  arguments.text("--tokenizer-2", tokenizer_2);
   arguments.text("--unet", unet);
   arguments.text("--vae", vae);
   arguments.text("--text-encoder", text_encoder);
+  arguments.text("--text-encoder-2", text_encoder_2);
+  arguments.text("--prediction-type", prediction_type);
   arguments.text("--dtype", dtype);
   arguments.text("--unet-dtype", unet_dtype);
   arguments.text("--vae-dtype", vae_dtype);
@@ -94,6 +99,8 @@ LoadOptions ModelOptions::load_options() const {
          printable(*device, 40));
   out.threads = static_cast<int>(threads.value_or(0));
   out.tokenizer = tokenizer.value_or("");
+  out.tokenizer_2 = tokenizer_2.value_or("");
+  out.prediction_type = prediction_type.value_or("");
   out.memory_limit = memory_limit.value_or(0);
   out.offload = offload;
   out.expand_weights = expand_weights;
@@ -112,6 +119,7 @@ LoadOptions ModelOptions::load_options() const {
   out.unet_file = part(unet, "--unet");
   out.vae_file = part(vae, "--vae");
   out.text_encoder_file = part(text_encoder, "--text-encoder");
+  out.text_encoder_2_file = part(text_encoder_2, "--text-encoder-2");
   return out;
 }
 
@@ -132,6 +140,7 @@ void add_all(Arguments& a, GenerateOptions& o) {
   a.number("--eta", o.eta, 0);
   a.number("--guidance-scale", o.guidance_scale, -HUGE_VAL);
   o.sampling.add_to(a);
+  o.added.add_to(a);
   a.seed("--seed", o.seed);
   a.whole("--width", o.width, 1, INT32_MAX);
   a.whole("--height", o.height, 1, INT32_MAX);
@@ -142,6 +151,8 @@ void add_all(Arguments& a, GenerateOptions& o) {
   a.flag("--save-latents", o.save_latents);
   a.flag("--save-grid", o.save_grid);
   a.text("--trace", o.trace);
+  a.whole("--preview-every", o.preview_every, 1, 10000);
+  a.text("--preview-vae", o.preview_vae);
   a.flag("--json", o.json);
   a.flag("--quiet", o.quiet);
   for (const char* name : {"--init-image", "--mask", "--strength", "--control-net", "--control-image",
@@ -171,6 +182,8 @@ bool GenerateOptions::parse(std::span<const std::string> args) {
     fail(ErrorCode::invalid_argument,
          "expected a prompt, --prompt-file or --from-image, found none of them "
          "(see easel generate --help)");
+  if (preview_vae && !preview_every)
+    fail(ErrorCode::invalid_argument, "--preview-vae: expected with --preview-every N, found it alone");
   if (prompt_style) text::parse_prompt_style(*prompt_style);
   if (prompt) check_utf8(prompt_word ? "PROMPT" : "--prompt", *prompt);
   if (negative_prompt) check_utf8("--negative-prompt", *negative_prompt);

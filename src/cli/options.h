@@ -8,6 +8,7 @@
 
 #include <easel/pipeline.h>
 
+#include "cli/added_options.h"
 #include "cli/arguments.h"
 #include "cli/sampling_options.h"
 
@@ -15,10 +16,10 @@ namespace easel::cli {
 
 /// Which model, and how it runs. What is not given stays empty.
 struct ModelOptions {
-  std::optional<std::string> model, model_dir, tokenizer;
-  std::optional<std::string> unet, vae, text_encoder;  ///< files that replace a part
+  std::optional<std::string> model, model_dir, tokenizer, tokenizer_2;
+  std::optional<std::string> unet, vae, text_encoder, text_encoder_2;  ///< files that replace a part
   std::optional<std::string> dtype, unet_dtype, vae_dtype, text_encoder_dtype;
-  std::optional<std::string> device;
+  std::optional<std::string> device, prediction_type;
   std::optional<int64_t> threads, memory_limit;
   std::optional<std::string> vae_tiling;
   bool offload = false, expand_weights = false;
@@ -38,9 +39,12 @@ struct GenerateOptions {
   std::optional<std::string> sampler, scheduler;
   std::optional<double> guidance_scale, eta;
   SamplingArguments sampling;
+  AddedArguments added;
   std::optional<uint64_t> seed;
   std::optional<std::string> initial_latents, from_image;
   std::optional<std::string> trace;
+  std::optional<int64_t> preview_every;
+  std::optional<std::string> preview_vae;
   std::optional<std::string> out_dir;
   bool save_latents = false, save_grid = false, json = false, quiet = false;
 

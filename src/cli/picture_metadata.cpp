@@ -29,6 +29,7 @@ void each_field(Metadata& m, Visit&& visit) {
   visit("guidance_scale", m.guidance_scale);
   visit("eta", m.eta);
   SamplingArguments::each(visit, m.sampling);
+  AddedArguments::each(visit, m.added);
   visit("seed", m.seed);
   visit("width", m.width);
   visit("height", m.height);
@@ -38,9 +39,12 @@ void each_field(Metadata& m, Visit&& visit) {
   visit("vae_dtype", m.vae_dtype);
   visit("text_encoder_dtype", m.text_encoder_dtype);
   visit("tokenizer", m.tokenizer);
+  visit("tokenizer_2", m.tokenizer_2);
   visit("unet_file", m.unet_file);
   visit("vae_file", m.vae_file);
   visit("text_encoder_file", m.text_encoder_file);
+  visit("text_encoder_2_file", m.text_encoder_2_file);
+  visit("prediction_type", m.prediction_type);
   visit("initial_latents", m.initial_latents);
 }
 

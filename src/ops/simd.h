@@ -171,6 +171,10 @@ inline Vec exp(Vec x) {
   return p * reinterpret_cast<Vec>((reinterpret_cast<IVec>(shifted) << 23) + 0x3F800000);
 }
 
+/// max(x, 0) and x > 0 ? x : slope·x; a NaN stays one.
+inline Vec relu(Vec x) { return max(Vec{}, x); }
+inline Vec prelu(Vec x, Vec slope) { return select(x > Vec{}, x, slope * x); }
+
 inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
 inline Vec silu(Vec x) { return x / (1.0f + exp(-x)); }
 inline Vec quick_gelu(Vec x) { return x / (1.0f + exp(x * -1.702f)); }

@@ -24,9 +24,9 @@ TEST(Configs, DefaultsAreTheClasses) {
   const auto config = unet_2d_condition_config(object("{}"));
   ASSERT_EQ(config.levels.size(), 4u);
   EXPECT_EQ(config.levels[0].channels, 320);
-  EXPECT_TRUE(config.levels[0].attention_down);
-  EXPECT_FALSE(config.levels[3].attention_down);
-  EXPECT_FALSE(config.levels[3].attention_up);
+  EXPECT_EQ(config.levels[0].attention_down, std::vector<int>({1, 1}));
+  EXPECT_TRUE(config.levels[3].attention_down.empty());
+  EXPECT_TRUE(config.levels[3].attention_up.empty());
   EXPECT_EQ(config.levels[2].heads, 8);
 }
 
@@ -38,8 +38,8 @@ TEST(Configs, OneNumberOrOnePerLevel) {
   EXPECT_EQ(config.levels[0].heads, 2);
   EXPECT_EQ(config.levels[1].heads, 4);
   EXPECT_EQ(config.mid_heads, 4);
-  EXPECT_FALSE(config.levels[0].attention_up);
-  EXPECT_TRUE(config.levels[1].attention_up);
+  EXPECT_TRUE(config.levels[0].attention_up.empty());
+  EXPECT_EQ(config.levels[1].attention_up, std::vector<int>({1, 1}));
 }
 
 TEST(Configs, MidBlockMayBeAbsent) {
@@ -54,7 +54,7 @@ TEST(Configs, ErrorsNameFileKeyAndValue) {
   EXPECT_NE(error_of(R"({"_class_name": "FluxTransformer2DModel"})").find("FluxTransformer2DModel"), std::string::npos);
   EXPECT_NE(error_of(R"({"block_out_channels": [40], "norm_num_groups": 32})").find("norm_num_groups"),
             std::string::npos);
-  EXPECT_NE(error_of(R"({"act_fn": "relu"})").find("act_fn"), std::string::npos);
+  EXPECT_NE(error_of(R"({"act_fn": "mish"})").find("act_fn"), std::string::npos);
   EXPECT_NE(error_of(R"({"encoder_hid_dim": 12})").find("encoder_hid_dim"), std::string::npos);
 }
 

@@ -3,6 +3,8 @@
 
 #include <easel/pipeline.h>
 
+#include <easel/dtype.h>
+#include "device/cpu/features.h"
 #include "sampling/noise.h"
 #include "sampling/sampler.h"
 
@@ -11,5 +13,8 @@ namespace easel::pipelines {
 sampling::SamplerOptions sampler_options_of(const TextToImageRequest& request);
 /// Throws invalid_argument for an unknown --rng.
 sampling::NoiseOptions noise_options_of(const TextToImageRequest& request);
+
+/// The dtype of dense layers for a precision; automatic becomes what it stands for on this processor.
+DType chosen_dtype(Precision& precision, device::Isa isa);
 
 }  // namespace easel::pipelines

@@ -1,4 +1,4 @@
-// Text to image for Stable Diffusion 1.x: encode the prompt, denoise, decode.
+// Text to image for Stable Diffusion: encode the prompt, denoise, decode.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -13,6 +13,7 @@
 
 namespace easel {
 
+using pipelines::chosen_dtype;
 using pipelines::Component;
 using pipelines::Residency;
 
@@ -26,13 +27,13 @@ constexpr int kMaxSteps = 10000;
 constexpr int kMaxPictures = 4096;
 constexpr int64_t kMaxSide = int64_t{1} << 24;  // pixels; far above what any memory holds
 
-DType chosen_dtype(Precision& precision, device::Isa isa) {
+}  // namespace
+
+DType pipelines::chosen_dtype(Precision& precision, device::Isa isa) {
   if (precision == Precision::automatic)
     precision = isa >= device::Isa::avx512_bf16 ? Precision::bf16 : Precision::fp32;
   return precision == Precision::bf16 ? DType::bf16 : precision == Precision::fp16 ? DType::f16 : DType::f32;
 }
-
-}  // namespace
 
 Precision parse_precision(const std::string& name) {
   if (name == "fp32") return Precision::fp32;
@@ -54,40 +55,57 @@ std::string to_string(Precision precision) {
 
 // ---- loading -------------------------------------------------------------------------------------------------------
 
+namespace {
+
+// One per text encoder. Given folders come first, then the model's own; one vocabulary serves both of SDXL's encoders.
+std::vector<text::ClipTokenizer> load_tokenizers(const pipelines::ModelFiles& files, const LoadOptions& options) {
+  std::vector<text::ClipTokenizer> out;
+  for (const pipelines::TextEncoderFiles& encoder : files.text_encoders) {
+    const bool second = encoder.name == "text_encoder_2", alone = files.text_encoders.size() == 1;
+    std::string folder = second ? options.tokenizer_2 : options.tokenizer;
+    if (folder.empty() && alone) folder = options.tokenizer;
+    if (folder.empty()) folder = encoder.tokenizer_folder;
+    if (folder.empty()) folder = options.tokenizer;
+    if (folder.empty())
+      fail(ErrorCode::io,
+           "{}: a single-file checkpoint holds no tokenizer; expected --tokenizer with a folder of vocab.json and "
+           "merges.txt",
+           printable(files.path));
+    out.push_back(text::ClipTokenizer::load(folder, encoder.pad_token));
+  }
+  return out;
+}
+
+}  // namespace
+
 TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load_options)
     : options(load_options),
-      files(pipelines::read_model(path, {load_options.unet_file, load_options.vae_file, load_options.text_encoder_file},
+      files(pipelines::read_model(path,
+                                  {load_options.unet_file, load_options.vae_file, load_options.text_encoder_file,
+                                   load_options.text_encoder_2_file},
                                   !load_options.plan_only)),
       context(std::make_shared<device::Context>(load_options.threads)) {
-  const std::string& tokenizer = load_options.tokenizer.empty() ? files.tokenizer_folder : load_options.tokenizer;
-  if (tokenizer.empty())
-    fail(ErrorCode::io,
-         "{}: a single-file checkpoint holds no tokenizer; expected --tokenizer with a folder of vocab.json and "
-         "merges.txt",
-         printable(path));
   context->cancel = options.cancel;
-  if (files.unet.cross_attention_dim != files.text_encoder.hidden_size)
-    fail(ErrorCode::shape_mismatch,
-         "{}: the UNet's cross_attention_dim is {} and the text encoder's hidden_size is {}; expected equal sizes",
-         printable(path), files.unet.cross_attention_dim, files.text_encoder.hidden_size);
-  if (files.unet.out_channels != files.vae.latent_channels || files.unet.in_channels != files.vae.latent_channels)
-    fail(ErrorCode::unsupported, "{}: expected a UNet of {} latent channels in and out, found {} and {}",
-         printable(path), files.vae.latent_channels, files.unet.in_channels, files.unet.out_channels);
-  if (files.unet.class_embed_type != models::ClassEmbedding::none ||
-      files.unet.addition_embed_type != models::AddedEmbedding::none)
-    fail(ErrorCode::unsupported, "{}: text-to-image with class or added embeddings is not available yet",
-         printable(path));
+  if (!options.prediction_type.empty()) {
+    if (options.prediction_type != "epsilon" && options.prediction_type != "v_prediction" &&
+        options.prediction_type != "sample")
+      fail(ErrorCode::invalid_argument, "--prediction-type: expected epsilon, v_prediction or sample, found \"{}\"",
+           printable(options.prediction_type, 40));
+    files.scheduler["prediction_type"] = options.prediction_type;
+    files.prediction_reason = "--prediction-type";
+  }
 
-  text_encoder = std::make_unique<pipelines::PromptEncoder>(files, text::ClipTokenizer::load(tokenizer), options,
-                                                            context, chosen_dtype(options.text_encoder, context->isa),
-                                                            arena, [this](Component& next) { enter(next); });
+  text_encoder = std::make_unique<pipelines::PromptEncoder>(files, load_tokenizers(files, options), options, context,
+                                                            chosen_dtype(options.text_encoder, context->isa), arena,
+                                                            [this](Component& next) { enter(next); });
   unet = std::make_unique<Component>(models::unet_2d_condition(files.unet), files.unet_weights, context,
                                      chosen_dtype(options.unet, context->isa), arena, !options.expand_weights);
-  vae_decoder = std::make_unique<Component>(models::autoencoder_kl_decoder(files.vae), files.vae_weights, context,
+  vae_decoder = std::make_unique<Component>(pipelines::vae_decoder_graph(files), files.vae_weights, context,
                                             chosen_dtype(options.vae, context->isa), arena, !options.expand_weights);
 
   info.path = path;
-  info.family = files.family;
+  info.family = files.family_name();
+  info.prediction_type = files.scheduler.value("prediction_type", "epsilon");
   info.scheduler_class = files.scheduler.value("_class_name", "");
   info.default_width = files.sample_width * files.vae.downscale();
   info.default_height = files.sample_height * files.vae.downscale();
@@ -104,6 +122,27 @@ void TextToImagePipeline::Impl::require_weights() const {
 }
 
 // ---- requests ------------------------------------------------------------------------------------------------------
+
+namespace {
+
+void check_added(const AddedConditions& added) {
+  const auto check = [](const std::string& option, int64_t value) {
+    if (value < 0 || value > kMaxSide)
+      fail(ErrorCode::invalid_argument, "--{}: expected numbers from 0 to {}, found {}", option, kMaxSide, value);
+  };
+  const auto check_size = [&](const std::string& prefix, const SizeConditions& size) {
+    for (const int64_t side : {size.original_width, size.original_height}) check(prefix + "original-size", side);
+    for (const int64_t side : {size.crop_top, size.crop_left}) check(prefix + "crops-coords-top-left", side);
+    for (const int64_t side : {size.target_width, size.target_height}) check(prefix + "target-size", side);
+  };
+  check_size("", added.size);
+  if (added.negative_size) check_size("negative-", *added.negative_size);
+  for (const double score : {added.aesthetic_score, added.negative_aesthetic_score})
+    if (!std::isfinite(score))
+      fail(ErrorCode::invalid_argument, "--aesthetic-score: expected a finite number, found {}", score);
+}
+
+}  // namespace
 
 TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToImageRequest& request) const {
   Job job;
@@ -127,11 +166,12 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   };
   check_side("width", r.width);
   check_side("height", r.height);
+  check_added(r.added);
   job.prompt = text_encoder->plan(r, false);
   job.negative = text_encoder->plan(r, true);
   // Throw for bad names, values and combinations. Mixing several conditionings takes the negative one as its origin.
   const bool always_guided = sampler_for(r)->wants_unconditional();
-  job.guided = r.guidance_scale > 1 || always_guided || job.prompt.mixed();
+  job.guided = (r.guidance_scale > 1 && !takes_guidance_scale()) || always_guided || job.prompt.mixed();
   guidance_for(job);
   sampling::check_noise(pipelines::noise_options_of(r));
   job.tokens = text_encoder->tokens() * pipelines::common_chunks(job.prompt, job.guided ? &job.negative : nullptr);
@@ -147,6 +187,20 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   return job;
 }
 
+void TextToImagePipeline::Impl::require_text_alone() const {
+  const int64_t in = files.unet.in_channels, latent = files.vae.latent_channels;
+  const pipelines::UNetInput input = pipelines::unet_input(in, latent);
+  if (input == pipelines::UNetInput::inpainting)
+    fail(
+        ErrorCode::invalid_argument,
+        "{}: an inpainting model, whose UNet takes {} channels: expected --init-image and --mask, found a prompt alone",
+        printable(info.path, 400), in);
+  if (input == pipelines::UNetInput::instruct_pix2pix)
+    fail(ErrorCode::invalid_argument,
+         "{}: an instruct-pix2pix model, whose UNet takes {} channels: expected --init-image, found a prompt alone",
+         printable(info.path, 400), in);
+}
+
 std::unique_ptr<sampling::Sampler> TextToImagePipeline::Impl::sampler_for(const TextToImageRequest& request) const {
   return sampling::make_sampler(files.scheduler, request.sampler, pipelines::sampler_options_of(request));
 }
@@ -154,7 +208,7 @@ std::unique_ptr<sampling::Sampler> TextToImagePipeline::Impl::sampler_for(const 
 sampling::GuidancePtr TextToImagePipeline::Impl::guidance_for(const Job& job) const {
   const GuidanceOptions& g = job.request.guidance;
   sampling::GuidanceOptions options;
-  options.scale = job.request.guidance_scale;
+  options.scale = takes_guidance_scale() ? 1 : job.request.guidance_scale;
   options.always = job.guided;
   options.rescale = g.rescale;
   options.start = g.start;
@@ -204,7 +258,8 @@ Tensor TextToImagePipeline::Impl::initial_latents(const Job& job, sampling::RunN
 
 struct TextToImagePipeline::Impl::Denoiser {
   Denoiser(Impl& pipeline, const Job& job, int count, bool with_negative)
-      : conditioning(*pipeline.text_encoder, job.prompt, with_negative ? &job.negative : nullptr),
+      : conditioning(*pipeline.text_encoder, job.prompt, with_negative ? &job.negative : nullptr,
+                     pipelines::added_inputs(job.request, pipeline.files.unet)),
         negative(with_negative),
         split(with_negative && pipeline.residency.split_guidance),
         pictures(count) {
@@ -218,7 +273,7 @@ struct TextToImagePipeline::Impl::Denoiser {
   /// Before the predictions of a step from 0: what the prompts say there.
   void at_step(int step) {
     const std::vector<int> changed =
-        conditioning.fill(step, [this](int branch) { return rows("encoder_hidden_states", branch); });
+        conditioning.fill(step, [this](const char* name, int branch) { return rows(name, branch); });
     if (changed.empty()) return;
     if (!split) return sessions[0]->run(graph::Rate::request);
     for (const int branch : changed) sessions[static_cast<size_t>(branch)]->run(graph::Rate::request);
@@ -235,7 +290,7 @@ struct TextToImagePipeline::Impl::Denoiser {
       session->run(graph::Rate::schedule);
       session->run(graph::Rate::step);
     }
-    conditioning.mix([this](int branch) { return rows("noise_pred", branch); });
+    conditioning.mix([this](const char* name, int branch) { return rows(name, branch); });
     const std::span<const float> first = rows("noise_pred", 0).span<float>();
     if (!negative) return {first, {}, {}, shape, progress};
     return {rows("noise_pred", 1).span<float>(), first, {}, shape, progress};
@@ -288,6 +343,7 @@ class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
                   call.unconditional.begin() + static_cast<ptrdiff_t>(offset));
       after_(batch, seconds_since(start));
     }
+    if (pipeline_.previewer) pipeline_.previewer->saw(call);
   }
 
   /// Lets go of the sessions: they hold what the UNet may have to give back.
@@ -319,6 +375,10 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
     return text_encoder->compile_seconds() + unet->compile_seconds() + vae_decoder->compile_seconds();
   };
   const double compiled_before = compiled();
+  if (previewer && previewer->prepare(*vae_decoder) && (options.offload || options.memory_limit > 0)) {
+    vae_decoder->drop();
+    arena->release();
+  }
   residency = plan_residency(job, true);
   job.batch_size = residency.batch_size;
 
@@ -326,12 +386,16 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   text_encoder->encode(texts_of(job));
   seconds.text_encode = seconds_since(stage) - (compiled() - compiled_before);
   if (trace) {
-    const auto trace_texts = [&](const char* name, const std::vector<pipelines::PromptText>& texts) {
-      for (size_t i = 0; i < texts.size(); ++i)
-        trace(i == 0 ? name : fmt::format("{}.{}", name, i), text_encoder->embedding(texts[i]));
+    const auto trace_texts = [&](const std::string& prefix, const std::vector<pipelines::PromptText>& texts) {
+      for (size_t i = 0; i < texts.size(); ++i) {
+        const std::string suffix = i == 0 ? "" : fmt::format(".{}", i);
+        const auto& encoded = text_encoder->encoded(texts[i]);
+        trace(prefix + "prompt_embeds" + suffix, encoded.states);
+        if (encoded.pooled.defined()) trace(prefix + "pooled_prompt_embeds" + suffix, encoded.pooled);
+      }
     };
-    trace_texts("prompt_embeds", job.prompt.texts());
-    if (job.guided) trace_texts("negative_prompt_embeds", job.negative.texts());
+    trace_texts("", job.prompt.texts());
+    if (job.guided) trace_texts("negative_", job.negative.texts());
   }
 
   const int pictures = request.num_images_per_prompt;
@@ -355,6 +419,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   });
   sampler->run(network, sample, shape, *noise, [&](int i, std::span<const float>) {
     if (trace) trace(fmt::format("latents.{}", i), latents);
+    if (previewer) previewer->show(i + 1, shape);
   });
   for (const auto& batch : step_seconds) seconds.steps.insert(seconds.steps.end(), batch.begin(), batch.end());
 
@@ -387,13 +452,16 @@ Tensor TextToImagePipeline::Impl::decode(const Job& job, const Tensor& latents) 
   enter(*vae_decoder);
   const int pictures = static_cast<int>(latents.dim(0)), at_once = residency.bands.band_bytes > 0 ? 1 : pictures;
   const auto session = vae_decoder->session(vae_sizes(job, at_once), residency.bands);
-  const auto scaling = static_cast<float>(files.vae.scaling_factor), shift = static_cast<float>(files.vae.shift_factor);
+  const auto plane = static_cast<size_t>(job.latent_height * job.latent_width);
   Tensor decoded = session->tensor("decoded");
   if (at_once < pictures)
     decoded = Tensor::empty(DType::f32, {pictures, decoded.dim(1), decoded.dim(2), decoded.dim(3)});
   for (int i = 0; i < pictures; i += at_once) {
     const auto from = latents.rows(i, i + at_once).span<float>(), to = session->tensor("latents").span<float>();
-    for (size_t k = 0; k < from.size(); ++k) to[k] = from[k] / scaling + shift;
+    for (size_t k = 0; k < from.size(); ++k) {
+      const auto [scale, shift] = files.vae.latent_scale(k / plane % static_cast<size_t>(files.vae.latent_channels));
+      to[k] = from[k] / scale + shift;
+    }
     session->run();
     if (at_once < pictures)
       std::memcpy(decoded.rows(i, i + at_once).raw(), session->tensor("decoded").raw(),
@@ -436,12 +504,16 @@ TextToImagePipeline TextToImagePipeline::load(const std::string& path, const Loa
   return TextToImagePipeline(std::move(impl));
 }
 
-void TextToImagePipeline::validate(const TextToImageRequest& request) const { impl_->resolve(request); }
+void TextToImagePipeline::validate(const TextToImageRequest& request) const {
+  if (!impl_->options.plan_only) impl_->require_text_alone();
+  impl_->resolve(request);
+}
 
 TextToImageResult TextToImagePipeline::generate(const TextToImageRequest& request,
                                                 const std::function<void(const StepProgress&)>& progress,
                                                 const TraceSink& trace) {
   impl_->require_weights();
+  impl_->require_text_alone();
   const std::lock_guard lock(impl_->mutex);
   return impl_->generate(impl_->resolve(request), progress, trace);
 }
@@ -467,12 +539,21 @@ Timings TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest
   return seconds;
 }
 
+void TextToImagePipeline::set_preview_sink(const PreviewSink& sink, const PreviewOptions& preview) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->previewer.reset();
+  if (!sink) return;
+  Impl& p = *impl_;
+  p.previewer =
+      std::make_unique<pipelines::Previewer>(sink, preview, p.files, p.context, p.vae_decoder->precision(), p.arena);
+}
+
 void TextToImagePipeline::set_launch_sink(const LaunchSink& sink) {
   const std::lock_guard lock(impl_->mutex);
   const auto observer = [&](const char* name) {
     return sink ? exec::report_to(sink, name) : exec::Session::Observer();
   };
-  impl_->text_encoder->set_observer(observer("text_encoder"));
+  impl_->text_encoder->set_observer([&](const std::string& name) { return observer(name.c_str()); });
   impl_->unet->set_observer(observer("unet"));
   impl_->vae_decoder->set_observer(observer("vae"));
 }

@@ -10,6 +10,7 @@
 #include "pipelines/component.h"
 #include "pipelines/conditioning.h"
 #include "pipelines/model_files.h"
+#include "pipelines/preview.h"
 #include "pipelines/prompt_encoder.h"
 #include "pipelines/residency.h"
 #include "sampling/guidance.h"
@@ -23,6 +24,10 @@ struct TextToImagePipeline::Impl {
 
   /// Throws invalid_argument for a model that was loaded to be described only.
   void require_weights() const;
+  /// Throws invalid_argument, naming the options, for a UNet that takes a picture beside the noise.
+  void require_text_alone() const;
+  /// Whether the network was distilled with guidance: the scale is an input, and no negative branch runs.
+  bool takes_guidance_scale() const { return files.unet.time_cond_proj_dim > 0; }
 
   /// A request with its defaults filled in.
   struct Job {
@@ -78,7 +83,8 @@ struct TextToImagePipeline::Impl {
   std::shared_ptr<exec::Arena> arena = std::make_shared<exec::Arena>();
   std::unique_ptr<pipelines::PromptEncoder> text_encoder;
   std::unique_ptr<pipelines::Component> unet, vae_decoder;
-  pipelines::Residency residency;  ///< of the request that runs
+  std::unique_ptr<pipelines::Previewer> previewer;  ///< where previews are wanted
+  pipelines::Residency residency;                   ///< of the request that runs
   Info info;
   std::mutex mutex;
 };

@@ -3,7 +3,7 @@
 namespace easel::ops {
 
 ValueType infer(const Conv2dAttrs& attrs, Inputs inputs) {
-  expect_inputs("conv2d", inputs, 2u + attrs.bias + attrs.channel_bias + attrs.residual);
+  expect_inputs("conv2d", inputs, 2u + attrs.bias + attrs.channel_bias + attrs.slope() + attrs.residual);
   const ValueType &x = inputs[0], &w = inputs[1];
   expect_rank("conv2d", "x", x, 4, 4);
   expect_rank("conv2d", "weight", w, 4, 4);
@@ -20,6 +20,7 @@ ValueType infer(const Conv2dAttrs& attrs, Inputs inputs) {
   size_t next = 2;
   if (attrs.bias) expect_shape("conv2d", "bias", inputs[next++], {w.shape[0]});
   if (attrs.channel_bias) expect_shape("conv2d", "channel_bias", inputs[next++], {x.shape[0], w.shape[0]});
+  if (attrs.slope()) expect_shape("conv2d", "slope", inputs[next++], {w.shape[0]});
   if (attrs.residual) expect_shape("conv2d", "residual", inputs[next++], y.shape);
   return y;
 }

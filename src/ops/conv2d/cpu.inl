@@ -114,7 +114,7 @@ void conv_run(const KernelArgs& args, const ConvPlan& plan) {
   const ConvPointers pointers(args);
   const X* x = static_cast<const X*>(args.inputs[0]);
   const auto* packed = static_cast<const uint32_t*>(args.inputs[1]);
-  const Epilogue epilogue = pointers.epilogue(attrs, plan.out);
+  const Epilogue epilogue = pointers.epilogue(attrs);
   const Region whole = plan.whole();
   float* shared = reinterpret_cast<float*>(args.scratch);
   std::byte* thread_scratch = args.scratch + plan.shared_bytes();
@@ -150,7 +150,7 @@ void conv_run(const KernelArgs& args, const ConvPlan& plan) {
                                                ox * attrs.stride * plan.x.strides[2]);
           else
             rows.a[i] = copy + ((b - copied.picture) * lines + iy) * line_words + ix * plan.channels;
-          pointers.set_row(rows, i, plan.out.shape, b, oy, ox);
+          pointers.set_row(rows, i, b, oy, ox);
         }
     const int64_t count = plan.panels.count();
     multiply_block<words>(rows, plan.pieces(line_words), plan.panels, packed, count * range / plan.ranges,
@@ -189,7 +189,7 @@ void expanding_run(const KernelArgs& args) noexcept {
   std::byte* rest = args.scratch + panels_bytes(expanded);
   expand_panels(Panels(args.call.inputs[1]), static_cast<const uint8_t*>(args.inputs[1]),
                 reinterpret_cast<uint32_t*>(args.scratch), reinterpret_cast<float*>(rest), args.pool);
-  std::array<const void*, 5> inputs{};  // x, weight, bias, channel bias, residual
+  std::array<const void*, 6> inputs{};  // x, weight, bias, channel bias, slope, residual
   std::copy_n(args.inputs, args.call.inputs.size(), inputs.begin());
   inputs[1] = args.scratch;
   own({expanded, inputs.data(), args.output, rest, args.pool});
@@ -222,7 +222,8 @@ EASEL_ISA_KERNEL(conv2d) = {.name = EASEL_ISA_NAME,
                             .run = expanding_run<run>,
                             .format = format,
                             .scratch_bytes = expanding_scratch<scratch_bytes>,
-                            .in_place = 0b11100};
+                            .in_place = 0b111100,
+                            .strided_output = true};
 
 EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd4) = {.name = EASEL_ISA_NAME "_winograd4",
                                               .isa = kUnitIsa,
@@ -230,7 +231,8 @@ EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd4) = {.name = EASEL_ISA_NAME "_winograd4
                                               .run = expanding_run<winograd<4>>,
                                               .format = format,
                                               .scratch_bytes = expanding_scratch<winograd_scratch<4>>,
-                                              .in_place = 0b11100};
+                                              .in_place = 0b111100,
+                                              .strided_output = true};
 
 #if defined(__AVX512BF16__)
 const char* reject_winograd2(const OpCall& call) noexcept {
@@ -246,7 +248,8 @@ EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd2) = {.name = EASEL_ISA_NAME "_winograd2
                                               .run = expanding_run<winograd<2>>,
                                               .format = format,
                                               .scratch_bytes = expanding_scratch<winograd_scratch<2>>,
-                                              .in_place = 0b11100};
+                                              .in_place = 0b111100,
+                                              .strided_output = true};
 #endif
 
 }  // namespace easel::ops

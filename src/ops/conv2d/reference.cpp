@@ -3,6 +3,7 @@
 #include "ops/gemm/reference.h"
 #include <algorithm>
 #include "ops/activation/exact.h"
+#include "tensor/convert.h"
 
 #include "ops/conv2d/conv2d.h"
 #include "ops/isa.h"
@@ -13,8 +14,8 @@ namespace {
 
 const char* reject(const OpCall& call) noexcept {
   for (size_t i = 2; i < call.inputs.size(); ++i)
-    if (call.inputs[i].dtype != DType::f32) return "bias, channel bias or residual is not f32";
-  if (call.output.dtype != DType::f32 && call.output.dtype != DType::bf16) return "the result is neither f32 nor bf16";
+    if (call.inputs[i].dtype != DType::f32) return "bias, channel bias, slope or residual is not f32";
+  if (call.output.dtype != DType::f32 && call.output.dtype != DType::bf16) return "the result is not f32 or bf16";
   if (!reference_element(call.inputs[0].dtype)) return "x is not f32, f16 or bf16";
   if (call.inputs[1].encoding != BlockFormat::none && !call.inputs[1].contiguous()) return "blocks are not row by row";
   return reference_element(call.inputs[1].dtype) ? nullptr : "the weight is not f32, f16 or bf16";
@@ -87,13 +88,16 @@ void run(const KernelArgs& args) noexcept {
           double y = sums[i];
           if (attrs.bias) y += input(next)[o * in[next].strides[0]], ++next;
           if (attrs.channel_bias) y += input(next)[b * in[next].strides[0] + o * in[next].strides[1]], ++next;
-          y = activate_exactly(attrs.activation, y);
+          if (attrs.slope())
+            y = prelu_exactly(y, input(next)[o * in[next].strides[0]]), ++next;
+          else
+            y = activate_exactly(attrs.activation, y);
           if (attrs.residual) {
             const Shape& s = in[next].strides;
             y += input(next)[b * s[0] + oy * s[1] + ox * s[2] + o * s[3]];
           }
-          store_from_double(args.output, args.call.output.dtype, ((b * shape[1] + oy) * shape[2] + ox) * outputs + o,
-                            y);
+          const Shape& to = args.call.output.strides;
+          store_from_double(args.output, args.call.output.dtype, b * to[0] + oy * to[1] + ox * to[2] + o * to[3], y);
         }
       }
   });
@@ -101,7 +105,11 @@ void run(const KernelArgs& args) noexcept {
 
 }  // namespace
 
-EASEL_KERNEL(conv2d_reference) = {
-    .name = "reference", .reject = reject, .run = run, .scratch_bytes = scratch_bytes, .in_place = 0b11100};
+EASEL_KERNEL(conv2d_reference) = {.name = "reference",
+                                  .reject = reject,
+                                  .run = run,
+                                  .scratch_bytes = scratch_bytes,
+                                  .in_place = 0b111100,
+                                  .strided_output = true};
 
 }  // namespace easel::ops

@@ -15,6 +15,7 @@ Case conv(Shape x, int64_t outputs, int64_t kernel_h, int64_t kernel_w, Conv2dAt
   Case c{.attrs = attrs, .inputs = {{.shape = x}, weight({outputs, channels, kernel_h, kernel_w}, dtype)}};
   if (attrs.bias) c.inputs.push_back(constant({outputs}));
   if (attrs.channel_bias) c.inputs.push_back({.shape = {x[0], outputs}});
+  if (attrs.slope()) c.inputs.push_back(constant({outputs}));
   if (attrs.residual) c.inputs.push_back({.shape = {x[0], height, width, outputs}});
   // bf16 products lose half an epsilon per factor; their errors are independent, the largest result is not.
   c.tolerance = 8 + std::sqrt(static_cast<double>(channels * kernel_h * kernel_w)) / 3;
@@ -25,6 +26,8 @@ Case conv(Shape x, int64_t outputs, int64_t kernel_h, int64_t kernel_w, Conv2dAt
     c.tolerance *= dtype == DType::bf16 ? 4 : 2;
     c.nonfinite = NonFinite::spreads;
   }
+  // A slope counts where a sum is below zero, and the smallest sums change sign by rounding.
+  if (attrs.slope()) c.nonfinite = NonFinite::skip;
   return c;
 }
 
@@ -108,12 +111,19 @@ OpTests conv2d_tests() {
       t.cases.push_back(conv({2, 10, 13, 64}, 65, 3, 3, attrs, dtype));
     }
     for (const Activation activation :
-         {Activation::silu, Activation::gelu_erf, Activation::gelu_tanh, Activation::quick_gelu}) {
+         {Activation::silu, Activation::gelu_erf, Activation::gelu_tanh, Activation::quick_gelu, Activation::relu,
+          Activation::tanh, Activation::prelu}) {
       Conv2dAttrs attrs = same();
       attrs.activation = activation;
       attrs.channel_bias = attrs.residual = true;
       t.cases.push_back(conv({2, 5, 6, 18}, 37, 3, 3, attrs, dtype));
     }
+    Conv2dAttrs rectified = same();
+    rectified.activation = Activation::prelu;
+    t.cases.push_back(conv({2, 18, 13, 64}, 32, 3, 3, rectified, dtype));
+    t.cases.push_back(conv({1, 26, 25, 96}, 37, 3, 3, rectified, dtype));
+    rectified.residual = true;
+    t.cases.push_back(conv({1, 26, 25, 160}, 64, 3, 3, rectified, dtype));
     Conv2dAttrs attrs = same();
     attrs.bias = false;
     attrs.residual = true;
@@ -137,6 +147,19 @@ OpTests conv2d_tests() {
     narrow(conv({2, 25, 24, 128}, 127 + n, 3, 3, attrs, DType::bf16));
     attrs.channel_bias = attrs.residual = true;
     t.cases.push_back(conv({2, 9, 7, 40}, n, 3, 3, attrs, DType::bf16));
+  }
+  // A result in bf16, and both.
+  for (const int64_t n : {1, 3, 16, 31, 32, 70}) {
+    Conv2dAttrs attrs = same();
+    attrs.result = DType::bf16;
+    for (const Activation activation : {Activation::none, Activation::silu, Activation::prelu}) {
+      attrs.activation = activation;
+      attrs.residual = activation == Activation::silu;
+      Case c = conv({2, 25, 24, 40}, n, 3, 3, attrs, DType::bf16);
+      t.cases.push_back(c);
+      narrow(c);
+      t.cases.push_back(conv({2, 9, 7, 5}, n, 3, 3, attrs, DType::bf16));
+    }
   }
   // Weights in blocks beside the same expanded, where most of the weights are.
   for (const BlockFormat encoding : {BlockFormat::none, BlockFormat::q8_0, BlockFormat::q4_k})
@@ -170,6 +193,10 @@ OpTests conv2d_tests() {
     bench(1, 128, 512, 512);
     bench(1, 64, 512, 512);
     bench(1, 512, 128, 3);
+    // The dense blocks of ESRGAN, and its last layers.
+    for (const int64_t in : {64, 96, 128, 160}) bench(1, 512, in, 32);
+    bench(1, 512, 192, 64);
+    bench(1, 1024, 64, 64);
     const auto bench_sdxl = [&](int64_t size, int64_t in, int64_t out, int stride = 1) {
       bench(2, size, in, out, stride);
       t.benchmarks.back().model = "sdxl";

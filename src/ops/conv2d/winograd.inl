@@ -174,7 +174,7 @@ void transform_output(const WinogradPlan<kOut>& plan, const ConvPointers& pointe
                       int64_t panel, const float* m) {
   constexpr int kPoints = WinogradPlan<kOut>::kPoints, kPixels = kOut * kOut;
   const int width = plan.panels.vectors(panel) * kW;
-  const Epilogue epilogue = pointers.epilogue(plan.attrs, plan.out);
+  const Epilogue epilogue = pointers.epilogue(plan.attrs);
   const Shape& shape = plan.out.shape;
   for (int64_t t = 0; t < count; ++t) {
     const int64_t tile = first + t, b = tile / (plan.tiles_y * plan.tiles_x);
@@ -187,7 +187,7 @@ void transform_output(const WinogradPlan<kOut>& plan, const ConvPointers& pointe
         slots[i * kOut + j] = -1;
         if (y >= shape[1] || x >= shape[2]) continue;
         const int slot = slots[i * kOut + j] = rows.count++;
-        pointers.set_row(rows, slot, shape, b, y, x);
+        pointers.set_row(rows, slot, b, y, x);
       }
     alignas(64) float results[kPixels * kPanel];
     for (int i = 0; i < width; i += kW) {

@@ -180,8 +180,11 @@ auto normalizer(Activation activation) {
     case Activation::gelu_erf: return normalize<gelu_erf, X, Y>;
     case Activation::gelu_tanh: return normalize<gelu_tanh, X, Y>;
     case Activation::quick_gelu: return normalize<quick_gelu, X, Y>;
+    case Activation::relu: return normalize<relu, X, Y>;
+    case Activation::tanh: return normalize<simd::tanh, X, Y>;
     case Activation::none:
-    case Activation::geglu: break;
+    case Activation::geglu:
+    case Activation::prelu: break;
   }
   return normalize<same, X, Y>;
 }

@@ -40,6 +40,8 @@ OpTests group_norm_tests() {
   add({1, 4, 4, 96}, 3, Activation::gelu_erf);
   add({1, 4, 4, 96}, 3, Activation::gelu_tanh);
   add({1, 4, 4, 96}, 3, Activation::quick_gelu);
+  add({1, 4, 4, 96}, 3, Activation::relu);
+  add({1, 4, 4, 96}, 3, Activation::tanh);
   add({0, 4, 4, 96}, 3);
   tests.cases.push_back(
       {.attrs = GroupNormAttrs{.groups = 2, .eps = 0},
