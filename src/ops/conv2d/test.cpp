@@ -96,6 +96,8 @@ OpTests conv2d_tests() {
       attrs.activation = activation;
       attrs.channel_bias = attrs.residual = true;
       t.cases.push_back(conv({2, 5, 6, 18}, 37, 3, 3, attrs, dtype));
+      // Errors count against the largest result, and this one bounds results but not the sums that go into it.
+      if (activation == Activation::tanh) t.cases.back().tolerance *= 4;
     }
     Conv2dAttrs rectified = same();
     rectified.activation = Activation::prelu;
