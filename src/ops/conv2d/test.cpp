@@ -110,6 +110,23 @@ OpTests conv2d_tests() {
     attrs.residual = true;
     t.cases.push_back(conv({2, 5, 6, 6}, 19, 3, 3, attrs, dtype));
   }
+  // A few outputs: every number of them, of channels around whole pairs and of lines around a task; odd kernels, all
+  // that follows the sums.
+  for (const DType dtype : kWeights) {
+    for (const int64_t outputs : {1, 2, 3, 4, 5, 8})
+      for (const int64_t channels : {32, 33, 67})
+        t.cases.push_back(conv({1, 9, 11, channels}, outputs, 3, 3, same(), dtype));
+    t.cases.push_back(conv({2, 70, 9, 40}, 3, 3, 3, same(), dtype));
+    t.cases.push_back(conv({1, 5, 400, 32}, 4, 3, 3, same(), dtype));
+    t.cases.push_back(conv({1, 4, 4, 1400}, 4, 3, 3, same(), dtype));
+    t.cases.push_back(
+        conv({1, 12, 9, 34}, 2, 5, 2, {.pad_top = 4, .pad_left = 0, .pad_bottom = 1, .pad_right = 2}, dtype));
+    t.cases.push_back(conv({1, 12, 9, 34}, 2, 3, 3, {}, dtype));
+    Conv2dAttrs attrs = same();
+    attrs.channel_bias = attrs.residual = true;
+    attrs.activation = Activation::silu;
+    t.cases.push_back(conv({2, 12, 9, 34}, 4, 3, 3, attrs, dtype));
+  }
   // A picture in bf16.
   const auto narrow = [&](Case c) {
     c.inputs[0].dtype = DType::bf16;
@@ -120,6 +137,7 @@ OpTests conv2d_tests() {
     narrow(conv({2, 25, 24, n}, 70, 3, 3, same(), DType::bf16));
     narrow(conv({2, 9, 7, n}, 40, 3, 3, same(2), DType::bf16));
     narrow(conv({2, 6, 5, n}, 20, 1, 1, {.bias = true}, DType::bf16));
+    narrow(conv({2, 9, 11, n}, 3, 3, 3, same(), DType::bf16));
     // … and as the result.
     Conv2dAttrs attrs = same();
     attrs.result = DType::bf16;
