@@ -110,7 +110,7 @@ int upscale(std::span<const std::string> args) {
   std::vector<double> seconds;
   for (size_t i = 0; i < pictures.size(); ++i) {
     const std::string& input = pictures[i];
-    io::Png source = io::read_png(input);
+    io::Png source = io::read_png(input, /*keep_alpha=*/true);
     if (source.image.width * source.image.height > io::kMaxPngPixels / (info.scale * info.scale))
       fail(ErrorCode::invalid_argument,
            "INPUT {}: expected a picture of at most {} pixels, {} times as many being "

@@ -12,9 +12,10 @@ namespace {
 std::vector<double> gaussian(double sigma) {
   const int64_t size = static_cast<int64_t>(std::nearbyint(sigma * 8 + 1)) | 1;
   std::vector<double> weights(static_cast<size_t>(size));
+  const int64_t centre = size / 2;
   double sum = 0;
   for (int64_t i = 0; i < size; ++i) {
-    const auto x = static_cast<double>(i - size / 2);
+    const auto x = static_cast<double>(i - centre);
     sum += weights[static_cast<size_t>(i)] = std::exp(-x * x / (2 * sigma * sigma));
   }
   for (double& weight : weights) weight /= sum;

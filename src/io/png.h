@@ -31,12 +31,14 @@ inline constexpr int64_t kMaxPngPixels = int64_t{1} << 27;  ///< width × height
 
 /// Reads any PNG as 8-bit RGB, as Pillow's convert("RGB") does: palettes and gray are expanded, 16-bit samples keep
 /// their high byte, alpha and transparency are dropped, gamma and colour profiles are ignored. Text comes from tEXt,
-/// zTXt and iTXt chunks; at most 100 chunks of 4 MiB each are kept. Throws io, naming `where`.
-Png decode_png(std::span<const std::byte> bytes, std::string_view where);
-Png read_png(const std::string& path);
+/// zTXt and iTXt chunks; at most 100 chunks of 4 MiB each are kept. With keep_alpha, a picture that has alpha or a
+/// transparent colour comes with 4 channels, as convert("RGBA") makes it. Throws io, naming `where`.
+Png decode_png(std::span<const std::byte> bytes, std::string_view where, bool keep_alpha = false);
+Png read_png(const std::string& path, bool keep_alpha = false);
 
 /// The file's bytes; they depend on the arguments alone (there is no time in it). Text is stored as tEXt where it is
-/// Latin-1, else as iTXt. Throws invalid_argument for a bad image, keyword or text (invalid UTF-8, or NUL in it).
+/// Latin-1, else as iTXt. RGB, or RGBA where there are 4 channels. Throws invalid_argument for a bad image, keyword or
+/// text (invalid UTF-8, or NUL in it).
 std::string encode_png(const Image& image, const PngText& text = {});
 
 /// Replaces what is at `path`. The file appears whole or not at all. Throws io or invalid_argument.

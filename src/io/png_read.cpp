@@ -24,6 +24,7 @@ struct Decoder {
   png_infop info = nullptr;
   const std::byte* data = nullptr;
   size_t size = 0, position = 0;
+  bool keep_alpha = false;
   char message[160] = "", warning[160] = "";
 
   ~Decoder() { png_destroy_read_struct(&png, &info, nullptr); }
@@ -78,8 +79,11 @@ bool convert_to_rgb(Decoder* decoder) {
     png_set_expand_gray_1_2_4_to_8(decoder->png);
     png_set_gray_to_rgb(decoder->png);
   }
-  // Expanding a palette turns its transparency into alpha; that goes, with real alpha.
-  png_set_strip_alpha(decoder->png);
+  // Expanding a palette turns its transparency into alpha; unless it is wanted, that goes, with real alpha.
+  if (!decoder->keep_alpha)
+    png_set_strip_alpha(decoder->png);
+  else if (png_get_valid(decoder->png, decoder->info, PNG_INFO_tRNS))
+    png_set_tRNS_to_alpha(decoder->png);
   png_set_interlace_handling(decoder->png);
   png_read_update_info(decoder->png, decoder->info);
   return true;
@@ -94,13 +98,14 @@ bool read_rows(Decoder* decoder, png_bytep* rows) {
 
 }  // namespace
 
-Png decode_png(std::span<const std::byte> bytes, std::string_view where_view) {
+Png decode_png(std::span<const std::byte> bytes, std::string_view where_view, bool keep_alpha) {
   const std::string where = printable(where_view, 300);
   if (bytes.size() < 8 || png_sig_cmp(reinterpret_cast<png_const_bytep>(bytes.data()), 0, 8) != 0)
     fail(ErrorCode::io, "{}: expected a PNG file, found {}", where, bytes.empty() ? "an empty one" : "something else");
   const auto decoder = std::make_unique<Decoder>();
   decoder->data = bytes.data();
   decoder->size = bytes.size();
+  decoder->keep_alpha = keep_alpha;
   const auto check = [&](bool done) {
     if (!done)
       fail(ErrorCode::io, "{}: expected a readable PNG file, found: {}{}{}", where, printable(decoder->message),
@@ -121,7 +126,8 @@ Png decode_png(std::span<const std::byte> bytes, std::string_view where_view) {
          out.image.height, bytes.size());
 
   check(convert_to_rgb(decoder.get()));
-  const auto row_bytes = static_cast<size_t>(out.image.width) * 3;
+  out.image.channels = png_get_channels(decoder->png, decoder->info);
+  const auto row_bytes = static_cast<size_t>(out.image.width * out.image.channels);
   if (png_get_rowbytes(decoder->png, decoder->info) != row_bytes)
     fail(ErrorCode::internal, "{}: rows of {} bytes, expected {}", where, png_get_rowbytes(decoder->png, decoder->info),
          row_bytes);
@@ -144,9 +150,9 @@ Png decode_png(std::span<const std::byte> bytes, std::string_view where_view) {
   return out;
 }
 
-Png read_png(const std::string& path) {
+Png read_png(const std::string& path, bool keep_alpha) {
   const auto file = MappedFile::open(path);
-  return decode_png(file->bytes(), path);
+  return decode_png(file->bytes(), path, keep_alpha);
 }
 
 }  // namespace easel::io

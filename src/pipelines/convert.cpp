@@ -211,7 +211,7 @@ class Converter {
   // What packing would harm most: the ends of the networks, and the VAE, whose errors are seen directly.
   static bool sensitive(const ModelTensor& tensor) {
     if (tensor.component == "vae") return true;
-    for (const char* name : {"conv_in.", "conv_out.", "time_embedding.", "embeddings."})
+    for (const char* name : {"conv_in.", "conv_out.", "time_embedding.", "add_embedding.", "embeddings."})
       if (tensor.name.starts_with(name)) return true;
     if (!tensor.component.empty()) return false;
     // The same in the original names of models that are only passed through.

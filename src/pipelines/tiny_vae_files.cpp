@@ -157,6 +157,7 @@ std::optional<VaeFiles> read_tiny_vae(const std::string& path, const std::string
   }
   out.tiny = opened->config ? *opened->config : config_of(*opened->weights, where);
   const AutoencoderTinyConfig& tiny = *out.tiny;
+  out.configured = true;  // its latents have a scale of their own, whatever the family's VAE has
   out.config.in_channels = tiny.in_channels;
   out.config.out_channels = tiny.out_channels;
   out.config.latent_channels = tiny.latent_channels;

@@ -94,6 +94,13 @@ class Families(GoldenCase):
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertEqual(self.latents(FAMILIES / "xl", "--unet", unet), expected)
 
+    def test_lightning_by_options(self):
+        """What a UNet file does not say about its distillation is given on the command line."""
+        for name, extra in (("xl_lightning_4", []), ("xl_lightning_1", ["--prediction-type", "sample"])):
+            case = {k: v for k, v in next(c for c in self.cases if c["name"] == name).items() if k != "scheduler_config"}
+            found = self.trace(case, extra=["--sampler", "euler", "--scheduler", "trailing", *extra])
+            self.check(case, found, " (options)")
+
     def test_inpainting_and_pix2pix_load_and_ask_for_their_picture(self):
         for model, channels, kind, words in (("xl", 9, "inpainting", "--init-image and --mask"),
                                              ("sd2", 9, "inpainting", "--init-image and --mask"),

@@ -7,7 +7,7 @@ import unittest
 import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from harness import GOLDENS, MODEL, TINY, Case, png_pixels, png_size, png_text, run  # noqa: E402
+from harness import GOLDENS, MODEL, TINY, Case, png_chunks, png_pixels, png_size, png_text, run  # noqa: E402
 
 UPSCALE = GOLDENS.parent / "upscale"
 TAESD = GOLDENS.parent / "taesd"
@@ -16,12 +16,13 @@ PROMPT = "a red balloon"
 FOUR = ["--model", MODEL, "--steps", "4", "--width", "40", "--height", "24", "--dtype", "fp32"]
 
 
-def write_gray_png(path, width, height):
+def write_raw_png(path, width, height, kind, rows):
+    """kind: 0 gray, 6 RGBA; rows: scan lines with their filter bytes."""
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    rows = zlib.compress(bytes(width + 1) * height)
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress(rows)
+    head = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 
@@ -65,6 +66,12 @@ class Upscale(Case):
         whole = pathlib.Path(self.upscale(self.picture, "--tile", "0").strip())
         self.assertEqual(png_pixels(whole), png_pixels(out["images"][0]["file"]), "tiles left a trace")
 
+    def test_alpha_stays(self):
+        picture = self.folder / "veil.png"
+        write_raw_png(picture, 6, 5, 6, bytes(range(25)) * 5)
+        kind = struct.unpack(">BB", png_chunks(self.upscale(picture).strip())[0][1][8:10])
+        self.assertEqual(kind, (8, 6))  # 8 bits, RGB and alpha
+
     def test_messages(self):
         self.refused(2, "INPUT", args=["--model", X4])
         self.refused(2, "--model", args=[self.picture])
@@ -80,7 +87,7 @@ class Upscale(Case):
         broken.write_bytes(self.picture.read_bytes()[:200])
         self.refused(1, "broken.png", args=[broken, "--model", X4])
         huge = self.folder / "huge.png"
-        write_gray_png(huge, 12000, 1000)
+        write_raw_png(huge, 12000, 1000, 0, bytes(12001) * 1000)
         self.refused(2, "huge.png", "12000×1000", args=[huge, "--model", X4])
         empty = self.folder / "empty"
         empty.mkdir()

@@ -253,3 +253,5 @@ EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd2) = {.name = EASEL_ISA_NAME "_winograd2
 #endif
 
 }  // namespace easel::ops
+
+#include "ops/conv2d/few_outputs.inl"
