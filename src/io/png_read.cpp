@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/fail.h"
+#include "io/exif.h"
 #include "io/latin1.h"
 #include "io/mapped_file.h"
 #include "io/png.h"
@@ -94,7 +95,9 @@ bool read_rows(Decoder* decoder, png_bytep* rows) {
 
 }  // namespace
 
-Png decode_png(std::span<const std::byte> bytes, std::string_view where_view) {
+namespace {
+
+Png decode(std::span<const std::byte> bytes, std::string_view where_view, bool head_only) {
   const std::string where = printable(where_view, 300);
   if (bytes.size() < 8 || png_sig_cmp(reinterpret_cast<png_const_bytep>(bytes.data()), 0, 8) != 0)
     fail(ErrorCode::io, "{}: expected a PNG file, found {}", where, bytes.empty() ? "an empty one" : "something else");
@@ -120,6 +123,16 @@ Png decode_png(std::span<const std::byte> bytes, std::string_view where_view) {
     fail(ErrorCode::io, "{}: expected data of {}×{} pixels, found only {} bytes", where, out.image.width,
          out.image.height, bytes.size());
 
+  const auto read_orientation = [&] {
+    png_uint_32 size = 0;
+    png_bytep exif = nullptr;
+    if (png_get_eXIf_1(decoder->png, decoder->info, &size, &exif) != 0 && exif)
+      out.orientation = exif_orientation(std::as_bytes(std::span(exif, size)));
+  };
+  if (head_only) {
+    read_orientation();
+    return out;
+  }
   check(convert_to_rgb(decoder.get()));
   const auto row_bytes = static_cast<size_t>(out.image.width) * 3;
   if (png_get_rowbytes(decoder->png, decoder->info) != row_bytes)
@@ -129,6 +142,7 @@ Png decode_png(std::span<const std::byte> bytes, std::string_view where_view) {
   std::vector<png_bytep> rows(static_cast<size_t>(out.image.height));
   for (size_t y = 0; y < rows.size(); ++y) rows[y] = out.image.pixels.data() + y * row_bytes;
   check(read_rows(decoder.get(), rows.data()));
+  read_orientation();
 
   png_textp texts = nullptr;
   int count = 0;
@@ -143,6 +157,12 @@ Png decode_png(std::span<const std::byte> bytes, std::string_view where_view) {
   }
   return out;
 }
+
+}  // namespace
+
+Png decode_png(std::span<const std::byte> bytes, std::string_view where) { return decode(bytes, where, false); }
+
+Png decode_png_head(std::span<const std::byte> bytes, std::string_view where) { return decode(bytes, where, true); }
 
 Png read_png(const std::string& path) {
   const auto file = MappedFile::open(path);
