@@ -30,7 +30,7 @@ inline constexpr int64_t kMaxPngPixels = kMaxImagePixels;
 /// zTXt and iTXt chunks; at most 100 chunks of 4 MiB each are kept. Throws io, naming `where`.
 Png decode_png(std::span<const std::byte> bytes, std::string_view where);
 Png read_png(const std::string& path);
-/// Size and orientation alone, from what stands before the pixels.
+/// Size, text and orientation alone, from what stands before the pixels.
 Png decode_png_head(std::span<const std::byte> bytes, std::string_view where);
 
 /// The file's bytes; they depend on the arguments alone (there is no time in it). Text is stored as tEXt where it is

@@ -129,7 +129,21 @@ Png decode(std::span<const std::byte> bytes, std::string_view where_view, bool h
     if (png_get_eXIf_1(decoder->png, decoder->info, &size, &exif) != 0 && exif)
       out.orientation = exif_orientation(std::as_bytes(std::span(exif, size)));
   };
+  const auto read_text = [&] {
+    png_textp texts = nullptr;
+    int count = 0;
+    png_get_text(decoder->png, decoder->info, &texts, &count);
+    for (int i = 0; i < count; ++i) {
+      const png_text& entry = texts[i];
+      const bool international = entry.compression >= PNG_ITXT_COMPRESSION_NONE;
+      const size_t length = international ? entry.itxt_length : entry.text_length;
+      const std::string_view value = entry.text ? std::string_view(entry.text, length) : std::string_view();
+      out.text.emplace_back(latin1_to_utf8(entry.key ? entry.key : ""),
+                            international && decode_utf8(value) ? std::string(value) : latin1_to_utf8(value));
+    }
+  };
   if (head_only) {
+    read_text();
     read_orientation();
     return out;
   }
@@ -144,17 +158,7 @@ Png decode(std::span<const std::byte> bytes, std::string_view where_view, bool h
   check(read_rows(decoder.get(), rows.data()));
   read_orientation();
 
-  png_textp texts = nullptr;
-  int count = 0;
-  png_get_text(decoder->png, decoder->info, &texts, &count);
-  for (int i = 0; i < count; ++i) {
-    const png_text& entry = texts[i];
-    const bool international = entry.compression >= PNG_ITXT_COMPRESSION_NONE;
-    const size_t length = international ? entry.itxt_length : entry.text_length;
-    const std::string_view value = entry.text ? std::string_view(entry.text, length) : std::string_view();
-    out.text.emplace_back(latin1_to_utf8(entry.key ? entry.key : ""),
-                          international && decode_utf8(value) ? std::string(value) : latin1_to_utf8(value));
-  }
+  read_text();
   return out;
 }
 

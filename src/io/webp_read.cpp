@@ -42,8 +42,7 @@ StoredImage decode_webp(std::span<const std::byte> bytes, const std::string& whe
       fail(ErrorCode::io, "{}: expected a readable WebP file, found: {}", where, problem(status));
   };
   check(WebPGetFeatures(data, bytes.size(), &config.input));
-  if (config.input.has_animation)
-    fail(ErrorCode::io, "{}: expected a single picture, found an animation", where);
+  if (config.input.has_animation) fail(ErrorCode::io, "{}: expected a single picture, found an animation", where);
   StoredImage out;
   out.image.width = config.input.width;
   out.image.height = config.input.height;
