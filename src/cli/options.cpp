@@ -30,8 +30,7 @@ Makes pictures from a prompt and prints their paths.
   --dtype, --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    fp32, bf16 (where fast) or fp16
   --device cpu  --threads N     one per physical core; --prediction-type epsilon|v_prediction|sample
   --memory-limit BYTES          stay below it (2.6GB, 2600MiB) or say what would fit
-  --offload                     keep only the part in use in memory; packs again for each prompt
-  --vae-tiling on|off|auto      decode in bands without seams: less memory for large pictures (auto)
+  --offload, --vae-tiling on|off|auto    keep only the part in use; decode in bands, no seams (auto)
 
   --steps N  --seed N           denoising steps (20); default seed: random, and printed
   --sampler NAME                ddim, dpm_solver++, euler, heun, …; k_NAME: ComfyUI
@@ -43,15 +42,14 @@ Makes pictures from a prompt and prints their paths.
   --guidance-rescale X          0 to 1; --guidance-start, --guidance-end X: only in this part
   --dynamic-thresholding X      reach of a milder scale; --threshold-quantile X (1)
   --rng NAME                    torch, comfy, cuda, a1111, a1111_cpu: whose random numbers (torch)
-  --eta-noise-seed-delta N, --variation-seed N, --variation-strength X    with --rng a1111
+  --variation-seed N, --variation-strength X    towards another seed; --eta-noise-seed-delta N
   --width N, --height N         pixels, multiples of 8; default: the model's size, or the picture's
   --init-image FILE|FOLDER      begin from a picture, or draw in it: easel generate --help pictures
   --num-images-per-prompt N     (1); --batch-size N at a time (all), which changes no picture
   --initial-latents FILE        safetensors with the noise to start from, as `latents`
 
   --out-dir DIR                 for img_000_steps20.png and so on (outputs); nothing is overwritten
-  --save-latents, --save-grid   also the final latents; one picture of all
-  --trace FILE                  safetensors with embeddings, the latents of every step, decoded
+  --save-latents, --save-grid, --trace FILE    final latents; one picture of all; every step
   --preview-every N             pictures of unfinished steps; --preview-vae TAESD: at full size
   --json, --quiet               files, seeds, seconds as JSON on stdout; no progress, no notes
 )";

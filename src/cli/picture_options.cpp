@@ -12,29 +12,29 @@ namespace fs = std::filesystem;
 
 const char* const kPicturesHelp =
     R"(Usage: easel generate [PROMPT] --init-image FILE [options]
-Makes pictures from a picture. PNG, JPEG and WebP are read; the result has the picture's size unless
---width and --height say otherwise (the picture is then resized, by Lanczos as in diffusers).
+Makes pictures from a picture. PNG, JPEG and WebP are read. The result has the picture's size unless
+--width and --height say otherwise; the picture is then resized, by Lanczos as in diffusers.
   --init-image FILE|FOLDER      the picture, or a folder: each of its pictures with each prompt
-  --strength X                  how far from the picture, above 0 to 1 (0.8; with a mask 1): diffusers'
-                                samplers leave out steps, ComfyUI's (k_…) lay all of them into that part
+  --strength X                  how far from it, above 0 to 1 (0.8; with a mask 1); diffusers'
+                                samplers leave out steps, ComfyUI's (k_…) lay all into that part
 
 Drawing a part anew; all other pixels stay as they are, bit for bit.
-  --mask FILE|FOLDER            white is drawn anew; of the picture's size, or a folder of such masks
-                                named as the pictures are
+  --mask FILE|FOLDER            white is drawn anew; of the picture's size, or a folder of masks
+                                that are named as the pictures are
   --mask-grow N                 white grows by N pixels (below 0: shrinks)
   --mask-blur X                 a Gaussian of X pixels over the mask, so that edges blend
-  --padding-mask-crop N         work on the masked part alone with N pixels around it, at --width and
-                                --height (the model's size), and put the result back
-  --differential                grays of the mask say when a place begins to change: the darker, the
-                                later and the less
+  --padding-mask-crop N         work on the masked part alone with N pixels around it, at --width
+                                and --height (the model's size), and put the result back
+  --differential                grays of the mask say when a place begins to change: the darker,
+                                the later and the less
   --outpaint N|L,T,R,B          draw N pixels more on all sides, or so many left, top, right, bottom
-Models of 9 input channels see the mask themselves; with others the kept part is put back every step.
+Models of 9 input channels see the mask; with others the kept part is put back at every step.
 
 Models of 8 input channels (InstructPix2Pix) change the picture as the prompt says.
   --image-guidance-scale X      how strictly to keep to the picture, from 1 (1.5)
 
 High-resolution fix: without --init-image, a second pass begins from the first one's picture.
-  --hires-scale X               size of its sides; --hires-strength X (0.7), --hires-steps N (--steps)
+  --hires-scale X               of its sides; --hires-strength X (0.7), --hires-steps N (--steps)
   --hires-upscaler NAME         latent (bilinear), latent_nearest, or pixel (Lanczos)
 
 Two models, one after the other.

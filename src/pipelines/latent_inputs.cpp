@@ -28,8 +28,8 @@ PictureTask TextToImagePipeline::Impl::picture_task(const PictureInputs& inputs,
   if (input == UNetInput::inpainting) {
     if (!inputs.init_image || !partly)
       fail(ErrorCode::invalid_argument,
-           "{}: an inpainting model, whose UNet takes {} channels: expected --init-image with --mask or --outpaint, "
-           "found {}",
+           "{}: an inpainting model, whose UNet takes {} channels: expected --init-image and --mask (or "
+           "--outpaint), found {}",
            printable(info.path), files.unet.in_channels, inputs.init_image ? "no mask" : "no picture");
     return PictureTask::inpaint;
   }

@@ -81,9 +81,14 @@ class Goldens(Case):
 
     def check(self, case):
         name = case["name"]
-        model = model_with(self.folder / name, case["channels"], case.get("scheduler_config"), GOLDENS / case["model"])
+        model = model_with(self.folder / name, case["channels"], case.get("scheduler_config"),
+                           (GOLDENS.parent if "/" in case["model"] else GOLDENS) / case["model"])
         trace, out = self.folder / f"{name}.safetensors", self.folder / f"out-{name}"
-        args = [str(JOBS / a[1:]) if a.startswith("@") else a for a in case["args"]]
+        args = [str(GOLDENS.parent / a[2:]) if a.startswith("@@") else str(JOBS / a[1:]) if a.startswith("@") else a
+                for a in case["args"]]
+        if "--refiner" in args and "scheduler_config" in case:
+            at = args.index("--refiner") + 1
+            args[at] = model_with(self.folder / f"{name}-refiner", 4, case["scheduler_config"], args[at])
         if "initial_latents" in case:
             args += ["--initial-latents", JOBS / case["initial_latents"]]
         done = run("generate", *args, "--model", model, "--trace", trace, "--out-dir", out, "--quiet")

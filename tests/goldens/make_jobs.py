@@ -5,7 +5,7 @@
 runs diffusers' pipelines on the models of make_sd15.py (weights from the folders) and writes tests/goldens/jobs/:
   NAME.png               pictures and masks
   conv_in_N.safetensors  the first convolution of a UNet of N input channels; all else is model a's
-  index.json             the cases: `model`, `channels`, `args` of `easel generate` (files as "@NAME"),
+  index.json             the cases: `model`, `channels`, `args` of `easel generate` (files as "@NAME", models as "@@FOLDER"),
                          `scheduler_config` (replaces the folder's), `initial_latents`, `iterations`, and `jitter` as in
                          sd15/index.json
   NAME.safetensors       what each case expects: latents.0 …, decoded, and `picture` [N, H, W, 3] U8 where diffusers
@@ -19,8 +19,10 @@ import diffusers
 import numpy as np
 import torch
 import transformers
-from diffusers import (StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline,
-                       StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline, UNet2DConditionModel)
+from diffusers import (DiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline,
+                       StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline,
+                       StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline, StableDiffusionXLPipeline,
+                       UNet2DConditionModel)
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
@@ -32,11 +34,13 @@ HERE = Path(__file__).resolve().parent / "jobs"
 
 def case(name, task, model="a", channels=4, picture="picture", mask=None, strength=None, steps=5, guidance=7.5,
          image_guidance=None, seed=1, scheduler=None, images=1, size=None, crop=None, given_latents=False, eta=None,
-         keep_decoded=False, upscaler=None):
+         keep_decoded=False, upscaler=None, refiner=None):
     return dict(locals())
 
 
 IMG, INP, IP2P, HIRES = "image-to-image", "inpainting", "instructions", "high-resolution fix"
+HANDOVER = "hand-over"
+XL, XL_REFINER = "families/xl", "families/refiner"
 CASES = [
     case("img2img_pndm", IMG, steps=6, keep_decoded=True),
     case("img2img_weak", IMG, strength=0.3, steps=7, scheduler=with_class("DDIMScheduler")),
@@ -75,6 +79,12 @@ CASES = [
     case("ip2p", IP2P, channels=8, steps=4, keep_decoded=True),
     case("ip2p_strict_two", IP2P, channels=8, steps=4, image_guidance=2.5, guidance=4.0, seed=11, images=2,
          scheduler=with_class("EulerAncestralDiscreteScheduler")),
+    case("xl_img2img", IMG, model=XL, strength=0.6, steps=5, guidance=5.0),
+    case("xl_inpaint", INP, model=XL, mask="mask", strength=0.7, steps=5, guidance=2.0, seed=6,
+         scheduler=with_class("EulerAncestralDiscreteScheduler")),
+    case("xl_refiner", HANDOVER, model=XL, refiner=XL_REFINER, size=(40, 32), strength=0.6, steps=8, guidance=5.0, seed=3),
+    case("xl_refiner_ancestral", HANDOVER, model=XL, refiner=XL_REFINER, size=(40, 32), strength=0.5, steps=6, seed=4,
+         guidance=2.0, scheduler=with_class("EulerAncestralDiscreteScheduler")),
     case("ip2p_unguided", IP2P, channels=8, steps=3, image_guidance=0.5, scheduler=with_class(EULER)),
 ]
 
@@ -114,7 +124,19 @@ def conv_in(channels):
     return out / (channels * 9) ** 0.5
 
 
+def xl_parts(model):
+    """The components of a family's folder, all in float32."""
+    parts = DiffusionPipeline.from_pretrained(MODELS.parent / model, torch_dtype=torch.float32,
+                                              local_files_only=True).components
+    for name in ("vae", "unet", "text_encoder", "text_encoder_2"):
+        if parts.get(name) is not None:
+            parts[name].eval().requires_grad_(False).float()
+    return parts
+
+
 def parts_of(model, channels):
+    if model == XL:
+        return {**xl_parts(model), "refiner": xl_parts(XL_REFINER)}
     pipe = StableDiffusionPipeline.from_pretrained(MODELS / model, dtype=torch.float32, local_files_only=True)
     parts = dict(vae=pipe.vae, unet=pipe.unet, text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer,
                  scheduler=pipe.scheduler, safety_checker=None, feature_extractor=None,
@@ -136,7 +158,7 @@ SCALE = 1.4  # of the second pass: 40×32 → 56×48 (44.8 rounds up)
 
 def first_pass(parts, c):
     """What the second pass of the high-resolution fix begins from, [N, 4, h, w]."""
-    pipe = StableDiffusionPipeline(**parts)
+    pipe = make_pipeline(StableDiffusionPipeline, parts, c)
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = getattr(diffusers, c["scheduler"]["_class_name"]).from_config(c["scheduler"])
     width, height = c["size"]
@@ -149,16 +171,39 @@ def first_pass(parts, c):
     return torch.nn.functional.interpolate(out, size=larger[::-1], mode=mode)
 
 
-PIPELINES = {HIRES: StableDiffusionImg2ImgPipeline,IMG: StableDiffusionImg2ImgPipeline, INP: StableDiffusionInpaintPipeline,
-             IP2P: StableDiffusionInstructPix2PixPipeline}
+PIPELINES = {HIRES: StableDiffusionImg2ImgPipeline, IMG: StableDiffusionImg2ImgPipeline,
+             INP: StableDiffusionInpaintPipeline, IP2P: StableDiffusionInstructPix2PixPipeline}
+
+
+XL_PIPELINES = {IMG: StableDiffusionXLImg2ImgPipeline, INP: StableDiffusionXLInpaintPipeline,
+                HANDOVER: StableDiffusionXLImg2ImgPipeline}
+
+
+def make_pipeline(cls, parts, c, **more):
+    wanted = set(cls.__init__.__code__.co_varnames)
+    pipe = cls(**{k: v for k, v in (parts | more).items() if k in wanted})
+    pipe.set_progress_bar_config(disable=True)
+    if c["scheduler"]:
+        pipe.scheduler = getattr(diffusers, c["scheduler"]["_class_name"]).from_config(c["scheduler"])
+    return pipe
+
+
+def handed_over(parts, c):
+    """What the first model leaves of the noise, and the pipeline of the second."""
+    base = make_pipeline(StableDiffusionXLPipeline, parts, c)
+    with torch.no_grad():
+        latents = base(prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=c["steps"], width=c["size"][0],
+                       height=c["size"][1], guidance_scale=c["guidance"], denoising_end=c["strength"],
+                       generator=torch.Generator().manual_seed(c["seed"]), output_type="latent").images
+    return latents, make_pipeline(StableDiffusionXLImg2ImgPipeline, parts["refiner"], c, requires_aesthetics_score=True)
 
 
 def run_case(parts, c):
     image = first_pass(parts, c) if c["task"] == HIRES else picture(c["picture"])
-    pipe = PIPELINES[c["task"]](**parts)
-    pipe.set_progress_bar_config(disable=True)
-    if c["scheduler"]:
-        pipe.scheduler = getattr(diffusers, c["scheduler"]["_class_name"]).from_config(c["scheduler"])
+    if c["task"] == HANDOVER:
+        image, pipe = handed_over(parts, c)
+    else:
+        pipe = make_pipeline((XL_PIPELINES if c["model"] == XL else PIPELINES)[c["task"]], parts, c)
     trace, extra = {}, {}
 
     def after_step(_pipe, _i, _t, kwargs):
@@ -166,7 +211,9 @@ def run_case(parts, c):
         return {}
 
     latents = None
-    if c["task"] == IP2P:
+    if c["task"] == HANDOVER:
+        extra = dict(denoising_start=c["strength"])
+    elif c["task"] == IP2P:
         extra = dict(image_guidance_scale=c["image_guidance"] or 1.5)
     else:
         default = 1.0 if c["task"] == INP else 0.8
@@ -195,6 +242,9 @@ def arguments(c):
     if c["task"] == HIRES:
         args += ["--hires-scale", str(SCALE), "--hires-upscaler", c["upscaler"], "--hires-strength", str(c["strength"])]
         c = {**c, "strength": None}
+    elif c["task"] == HANDOVER:
+        args += ["--refiner", f"@@{c['refiner']}", "--refiner-start", str(c["strength"])]
+        c = {**c, "strength": None}
     else:
         args += ["--init-image", f"@{c['picture']}.png"]
     for option, value in (("--mask", c["mask"] and f"@{c['mask']}.png"), ("--strength", c["strength"]),
@@ -220,8 +270,10 @@ def main():
         cases = [c for c in CASES if (c["model"], c["channels"]) == (model, channels)]
         parts = parts_of(model, channels)
         plain = {c["name"]: run_case(parts, c) for c in cases}
-        for name in ("vae", "unet", "text_encoder"):
-            jitter(parts[name], 5)
+        for part in (parts, parts.get("refiner", {})):
+            for name in ("vae", "unet", "text_encoder", "text_encoder_2"):
+                if part.get(name) is not None:
+                    jitter(part[name], 5)
         for c in cases:
             latents, want = plain[c["name"]]
             got = run_case(parts, c)[1]
