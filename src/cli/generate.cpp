@@ -141,7 +141,7 @@ class Generation {
   void load_refiner(const Job& job) {
     LoadOptions load = job.load;
     // Parts that were given replace those of the first model.
-    load.unet_file = load.vae_file = load.text_encoder_file = "";
+    load.unet_file = load.vae_file = load.text_encoder_file = load.text_encoder_2_file = load.prediction_type = "";
     bar_.phase("loading the refiner");
     refiner_.emplace(TextToImagePipeline::load(job.refiner->path, load));
     for (const TextToImageRequest& request : job.requests) refiner_->validate(second_half(job, request));

@@ -54,7 +54,8 @@ void TextToImagePipeline::Impl::resolve_picture(Job& job, bool to_run) const {
       Canvas::size_for(r.image, r.width, r.height, info.default_width, info.default_height, multiple);
   if (job.task != PictureTask::none)
     r.image.strength = job.task == PictureTask::instruct ? 1 : pipelines::strength_of(r);
-  job.instructed = job.task == PictureTask::instruct && r.guidance_scale > 1 && r.image.image_guidance_scale >= 1;
+  job.instructed = job.task == PictureTask::instruct && r.guidance_scale > 1 && r.image.image_guidance_scale >= 1 &&
+                   !takes_guidance_scale();
 }
 
 void TextToImagePipeline::Impl::check_latents(const Job& job, const char* option,
