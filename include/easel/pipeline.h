@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <easel/cancel.h>
+#include <easel/picture_inputs.h>
 #include <easel/profile.h>
 #include <easel/tensor.h>
 
@@ -61,6 +62,9 @@ struct SamplingOptions {
   double denoise = 1;           ///< below 1: the last part of a schedule of ⌊steps/denoise⌋ steps
   int start_step = 0;           ///< first step that runs
   std::optional<int> end_step;  ///< steps from here on do not run; what noise is left stays
+  /// Hand-over to another model: only the steps in this part of the trained timesteps, from the noisiest (0) to the
+  /// cleanest (1), as diffusers' options of these names.
+  std::optional<double> denoising_start, denoising_end;
   double s_churn = 0, s_tmin = 0, s_tmax = std::numeric_limits<double>::infinity(),
          s_noise = 1;                 ///< Karras et al. 2022
   std::optional<double> rho;          ///< of the schedules karras and polyexponential
@@ -79,7 +83,7 @@ struct GuidanceOptions {
 struct NoiseRules {
   std::string rng;                    ///< torch ("": the same), comfy, cuda, a1111, a1111_cpu
   uint64_t eta_noise_seed_delta = 0;  ///< a1111: added to the seed for the noise of the steps
-  double variation_strength = 0;      ///< a1111: how far to the noise of another seed, 0 to 1
+  double variation_strength = 0;      ///< how far to the noise of another seed, 0 to 1; picture i: variation_seed + i
   uint64_t variation_seed = 0;
 };
 
@@ -119,9 +123,15 @@ struct TextToImageRequest {
   GuidanceOptions guidance;
   NoiseRules noise;
   uint64_t seed = 0;
-  int64_t width = 0, height = 0;  ///< pixels, multiples of the VAE's factor (8); 0: the model's own size
+  int64_t width = 0, height = 0;  ///< pixels, multiples of the VAE's factor (8); 0: the picture's or the model's own
+  PictureInputs image;            ///< a picture to begin from, and what of it is drawn anew
+  HighResFix high_res_fix;        ///< a second, larger pass; width and height are the first one's
   int num_images_per_prompt = 1;
-  int batch_size = 0;                     ///< pictures run together; 0: all of a prompt; never changes a picture
+  int batch_size = 0;  ///< pictures run together; 0: all of a prompt; never changes a picture
+  /// [N, C, h, w] f32, in the diffusion model's scale: what another run left, with the noise that is left in it. The
+  /// run goes on from there, usually with sampling.denoising_start, and adds none.
+  std::optional<Tensor> noisy_latents;
+  bool latents_only = false;              ///< nothing is decoded: the result has latents and no pictures
   std::optional<Tensor> initial_latents;  ///< [N, C, h, w] f32 unit-variance noise instead of the seed's
 };
 
@@ -154,6 +164,7 @@ struct StepProgress {
 /// Seconds spent, as `--json` reports them.
 struct Timings {
   double load = 0, compile = 0, text_encode = 0;
+  double image_encode = 0;     ///< reading and encoding a picture to begin from
   std::vector<double> steps;   ///< one per denoiser run, batch after batch
   std::vector<double> decode;  ///< one per batch
   double total = 0;

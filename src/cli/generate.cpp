@@ -2,7 +2,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/fail.h"
 #include "cli/commands.h"
@@ -10,8 +13,10 @@
 #include "cli/job.h"
 #include "cli/output_files.h"
 #include "cli/progress_bar.h"
+#include "cli/resume.h"
 #include "device/memory.h"
 #include "io/safetensors.h"
+#include "pipelines/requests.h"
 
 namespace easel::cli {
 
@@ -24,6 +29,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 void add(Timings& sum, const Timings& part) {
   sum.compile += part.compile;
   sum.text_encode += part.text_encode;
+  sum.image_encode += part.image_encode;
   sum.steps.insert(sum.steps.end(), part.steps.begin(), part.steps.end());
   sum.decode.insert(sum.decode.end(), part.decode.begin(), part.decode.end());
 }
@@ -66,17 +72,20 @@ class Generation {
     bar_.phase("loading the model");
     TextToImagePipeline pipeline = TextToImagePipeline::load(job.model.path, job.load);
     for (const TextToImageRequest& request : job.requests) pipeline.validate(request);
+    if (job.refiner) load_refiner(job);
     folder.create();
     if (options_.preview_every) show_previews(job, pipeline, folder);
+    if (options_.resume) find_finished(job, pipeline.info());
     if (job.random_seed && !options_.quiet) {
       bar_.clear();
       std::fprintf(stderr, "easel: seed %llu\n", static_cast<unsigned long long>(job.requests.front().seed));
     }
-    seconds_.load = pipeline.info().load_seconds;
+    seconds_.load = pipeline.info().load_seconds + (refiner_ ? refiner_->info().load_seconds : 0);
     bar_.phase("encoding the prompt");
-    if (job.requests.size() > 1) {
-      add(seconds_, pipeline.encode_prompts(job.requests));
-    }
+    std::vector<TextToImageRequest> left;
+    for (size_t i = 0; i < job.requests.size(); ++i)
+      if (!done_.contains(i)) left.push_back(job.requests[i]);
+    if (left.size() > 1) add(seconds_, pipeline.encode_prompts(left));
     for (size_t i = 0; i < job.requests.size(); ++i) draw(job, i, pipeline, folder);
     if (options_.save_grid && !grid_.empty()) write_grid(job, folder);
     bar_.clear();
@@ -90,30 +99,102 @@ class Generation {
     print_warning(message);
   }
 
+  // What earlier runs of the same job have left in the folder, by request.
+  void find_finished(Job& job, const TextToImagePipeline::Info& info) {
+    const TextToImageRequest& first = job.requests.front();
+    FinishedPictures found(options_.out_dir.value_or("outputs"), first.width > 0 || first.height > 0);
+    Picture picture;
+    if (job.random_seed)
+      for (size_t i = 0; i < job.requests.size() && job.random_seed; ++i)
+        if (const auto seed = found.seed_of(describe_picture(job, i, picture, info))) {
+          for (TextToImageRequest& request : job.requests) request.seed = *seed;
+          job.random_seed = false;
+        }
+    for (size_t i = 0; i < job.requests.size(); ++i) {
+      std::map<int, std::string> files;
+      int wanted = 0;
+      for (picture.index = 0; picture.index < job.requests[i].num_images_per_prompt; ++picture.index) {
+        if (job.only_index && picture.index != *job.only_index) continue;
+        ++wanted;
+        const auto path = found.take(describe_picture(job, i, picture, info));
+        if (path && (!options_.save_latents || std::filesystem::exists(latents_path(*path))))
+          files[picture.index] = *path;
+      }
+      if (static_cast<int>(files.size()) == wanted) done_.insert(i);
+      if (!files.empty()) finished_[i] = std::move(files);
+    }
+  }
+
+  static TextToImageRequest first_half(const Job& job, TextToImageRequest request) {
+    request.sampling.denoising_end = job.refiner_start;
+    request.latents_only = true;
+    return request;
+  }
+
+  // Everything else stays: the prompts are encoded again, by the refiner's own text encoder.
+  static TextToImageRequest second_half(const Job& job, TextToImageRequest request) {
+    request.sampling.denoising_start = job.refiner_start;
+    request.initial_latents.reset();
+    return request;
+  }
+
+  void load_refiner(const Job& job) {
+    LoadOptions load = job.load;
+    // Parts that were given replace those of the first model.
+    load.unet_file = load.vae_file = load.text_encoder_file = load.text_encoder_2_file = load.prediction_type = "";
+    bar_.phase("loading the refiner");
+    refiner_.emplace(TextToImagePipeline::load(job.refiner->path, load));
+    for (const TextToImageRequest& request : job.requests) refiner_->validate(second_half(job, request));
+  }
+
+  static std::string latents_path(const std::string& picture) {
+    return picture.substr(0, picture.size() - 4) + "_latents.safetensors";
+  }
+
+  void report(const std::string& path, uint64_t seed, int steps) {
+    announce(path);
+    images_.push_back({{"file", path}, {"seed", seed}, {"steps", steps}});
+  }
+
   void draw(const Job& job, size_t number, TextToImagePipeline& pipeline, OutputFolder& folder) {
     const TextToImageRequest& request = job.requests[number];
+    const std::map<int, std::string>& finished = finished_[number];
+    if (done_.contains(number)) {
+      for (const auto& [index, path] : finished)
+        report(path, sampling::image_seed(pipelines::noise_options_of(request), index), request.steps);
+      return;
+    }
     const std::string label =
         job.requests.size() > 1 ? fmt::format("prompt {}/{}", number + 1, job.requests.size()) : "";
     std::vector<std::pair<std::string, Tensor>> traced;
     TraceSink trace;
     if (options_.trace)
       trace = [&](const std::string& name, const Tensor& value) { traced.emplace_back(name, value.clone()); };
-    const TextToImageResult result = pipeline.generate(
-        request, [&](const StepProgress& progress) { bar_.steps(label, progress); }, trace);
+    const auto progress = [&](const StepProgress& state) { bar_.steps(label, state); };
+    TextToImageResult result =
+        pipeline.generate(refiner_ ? first_half(job, request) : request, progress, refiner_ ? TraceSink() : trace);
     add(seconds_, result.seconds);
+    if (refiner_) {
+      TextToImageRequest rest = second_half(job, request);
+      rest.noisy_latents = result.latents;
+      result = refiner_->generate(rest, progress, trace);
+      add(seconds_, result.seconds);
+    }
     for (size_t i = 0; i < result.pictures.size(); ++i) {
       const Picture& picture = result.pictures[i];
       if (job.only_index && picture.index != *job.only_index) continue;
+      if (const auto there = finished.find(picture.index); there != finished.end()) {
+        report(there->second, picture.seed, request.steps);
+        continue;
+      }
       io::Image image{picture.width, picture.height, 3, picture.rgb};
       const std::string path = folder.write("img", request.steps, image,
-                                            to_png_text(describe_picture(job, request, picture, pipeline.info())));
+                                            to_png_text(describe_picture(job, number, picture, pipeline.info())));
       if (options_.save_latents) {
         const auto row = static_cast<int64_t>(i);
-        io::write_safetensors(path.substr(0, path.size() - 4) + "_latents.safetensors",
-                              {{"latents", result.latents.rows(row, row + 1)}});
+        io::write_safetensors(latents_path(path), {{"latents", result.latents.rows(row, row + 1)}});
       }
-      announce(path);
-      images_.push_back({{"file", path}, {"seed", picture.seed}, {"steps", request.steps}});
+      report(path, picture.seed, request.steps);
       if (options_.save_grid) grid_.push_back(std::move(image));
     }
     if (options_.trace) io::write_safetensors(*options_.trace, traced);
@@ -144,17 +225,18 @@ class Generation {
   }
 
   void print_json(const TextToImagePipeline::Info& info) const {
-    const nlohmann::ordered_json out = {{"images", images_},
-                                        {"seconds",
-                                         {{"load", seconds_.load},
-                                          {"compile", seconds_.compile},
-                                          {"text_encode", seconds_.text_encode},
-                                          {"steps", seconds_.steps},
-                                          {"decode", seconds_.decode},
-                                          {"total", seconds_.total}}},
-                                        {"peak_memory_bytes", device::peak_resident_memory()},
-                                        {"device", info.device},
-                                        {"threads", info.threads}};
+    nlohmann::ordered_json out = {{"images", images_},
+                                  {"seconds",
+                                   {{"load", seconds_.load},
+                                    {"compile", seconds_.compile},
+                                    {"text_encode", seconds_.text_encode},
+                                    {"steps", seconds_.steps},
+                                    {"decode", seconds_.decode},
+                                    {"total", seconds_.total}}},
+                                  {"peak_memory_bytes", device::peak_resident_memory()},
+                                  {"device", info.device},
+                                  {"threads", info.threads}};
+    if (seconds_.image_encode > 0) out["seconds"]["image_encode"] = seconds_.image_encode;
     std::puts(out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
   }
 
@@ -164,6 +246,9 @@ class Generation {
   Timings seconds_;
   nlohmann::ordered_json images_ = nlohmann::ordered_json::array();
   std::vector<io::Image> grid_;
+  std::optional<TextToImagePipeline> refiner_;
+  std::map<size_t, std::map<int, std::string>> finished_;  // of a request: the pictures that are there, by index
+  std::set<size_t> done_;                                  // requests of which all are
 };
 
 }  // namespace

@@ -174,7 +174,6 @@ int inspect(std::span<const std::string> args) {
   request.sampler = sampler.value_or("");
   request.scheduler = scheduler.value_or("");
   sampling.apply(request);
-  pipeline.validate(request);
   if (schedule) return inspect_schedule(pipeline, request, out_dir.value_or("outputs"), json);
   std::string text = prompt ? pipeline.describe_prompt(request, json)
                      : json ? pipeline.describe_json(request, kernels)

@@ -10,6 +10,7 @@
 
 #include "cli/added_options.h"
 #include "cli/arguments.h"
+#include "cli/picture_options.h"
 #include "cli/sampling_options.h"
 
 namespace easel::cli {
@@ -40,18 +41,22 @@ struct GenerateOptions {
   std::optional<double> guidance_scale, eta;
   SamplingArguments sampling;
   AddedArguments added;
+  PictureArguments pictures;
   std::optional<uint64_t> seed;
-  std::optional<std::string> initial_latents, from_image;
+  std::optional<std::string> initial_latents, noisy_latents, from_image, refiner;
+  std::optional<double> refiner_start;
   std::optional<std::string> trace;
   std::optional<int64_t> preview_every;
   std::optional<std::string> preview_vae;
   std::optional<std::string> out_dir;
-  bool save_latents = false, save_grid = false, json = false, quiet = false;
+  bool save_latents = false, save_grid = false, resume = false, json = false, quiet = false;
 
   /// False if --help was asked for. Throws invalid_argument.
   bool parse(std::span<const std::string> args);
   /// Every option, for a test that compares them with the help.
   static std::vector<std::string> names();
+  /// The help with all its pages, for the same test.
+  static std::string all_help();
 };
 
 extern const char* const kGenerateHelp;

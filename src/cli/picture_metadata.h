@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/added_options.h"
+#include "cli/picture_options.h"
 #include "cli/sampling_options.h"
 #include "io/png.h"
 
@@ -25,6 +26,8 @@ struct PictureMetadata {
   std::optional<double> guidance_scale, eta;
   SamplingArguments sampling;
   AddedArguments added;
+  PictureArguments pictures;                                  ///< of runs that began from a picture
+  std::optional<std::string> init_image_sha256, mask_sha256;  ///< of these files
   std::optional<uint64_t> seed;
   std::optional<std::string> unet_dtype, vae_dtype, text_encoder_dtype;
   std::optional<std::string> model;                   ///< short name
@@ -32,6 +35,9 @@ struct PictureMetadata {
   std::optional<std::string> tokenizer, tokenizer_2;  ///< paths given with --tokenizer, --tokenizer-2
   std::optional<std::string> unet_file, vae_file, text_encoder_file, text_encoder_2_file;  ///< given with --unet …
   std::optional<std::string> prediction_type;  ///< given with --prediction-type
+  std::optional<std::string> refiner;          ///< path of the model that took over …
+  std::optional<double> refiner_start;         ///< … and when
+  std::optional<std::string> noisy_latents;    ///< content_hash() of the latents that the run went on from
   std::optional<std::string> initial_latents;  ///< content_hash() of the file's tensor, if the noise came from one
 };
 

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/fail.h"
+#include "io/exif.h"
 #include "io/latin1.h"
 #include "io/mapped_file.h"
 #include "io/png.h"
@@ -98,7 +99,9 @@ bool read_rows(Decoder* decoder, png_bytep* rows) {
 
 }  // namespace
 
-Png decode_png(std::span<const std::byte> bytes, std::string_view where_view, bool keep_alpha) {
+namespace {
+
+Png decode(std::span<const std::byte> bytes, std::string_view where_view, bool keep_alpha, bool head_only) {
   const std::string where = printable(where_view, 300);
   if (bytes.size() < 8 || png_sig_cmp(reinterpret_cast<png_const_bytep>(bytes.data()), 0, 8) != 0)
     fail(ErrorCode::io, "{}: expected a PNG file, found {}", where, bytes.empty() ? "an empty one" : "something else");
@@ -125,6 +128,30 @@ Png decode_png(std::span<const std::byte> bytes, std::string_view where_view, bo
     fail(ErrorCode::io, "{}: expected data of {}×{} pixels, found only {} bytes", where, out.image.width,
          out.image.height, bytes.size());
 
+  const auto read_orientation = [&] {
+    png_uint_32 size = 0;
+    png_bytep exif = nullptr;
+    if (png_get_eXIf_1(decoder->png, decoder->info, &size, &exif) != 0 && exif)
+      out.orientation = exif_orientation(std::as_bytes(std::span(exif, size)));
+  };
+  const auto read_text = [&] {
+    png_textp texts = nullptr;
+    int count = 0;
+    png_get_text(decoder->png, decoder->info, &texts, &count);
+    for (int i = 0; i < count; ++i) {
+      const png_text& entry = texts[i];
+      const bool international = entry.compression >= PNG_ITXT_COMPRESSION_NONE;
+      const size_t length = international ? entry.itxt_length : entry.text_length;
+      const std::string_view value = entry.text ? std::string_view(entry.text, length) : std::string_view();
+      out.text.emplace_back(latin1_to_utf8(entry.key ? entry.key : ""),
+                            international && decode_utf8(value) ? std::string(value) : latin1_to_utf8(value));
+    }
+  };
+  if (head_only) {
+    read_text();
+    read_orientation();
+    return out;
+  }
   check(convert_to_rgb(decoder.get()));
   out.image.channels = png_get_channels(decoder->png, decoder->info);
   const auto row_bytes = static_cast<size_t>(out.image.width * out.image.channels);
@@ -135,19 +162,20 @@ Png decode_png(std::span<const std::byte> bytes, std::string_view where_view, bo
   std::vector<png_bytep> rows(static_cast<size_t>(out.image.height));
   for (size_t y = 0; y < rows.size(); ++y) rows[y] = out.image.pixels.data() + y * row_bytes;
   check(read_rows(decoder.get(), rows.data()));
+  read_orientation();
 
-  png_textp texts = nullptr;
-  int count = 0;
-  png_get_text(decoder->png, decoder->info, &texts, &count);
-  for (int i = 0; i < count; ++i) {
-    const png_text& entry = texts[i];
-    const bool international = entry.compression >= PNG_ITXT_COMPRESSION_NONE;
-    const size_t length = international ? entry.itxt_length : entry.text_length;
-    const std::string_view value = entry.text ? std::string_view(entry.text, length) : std::string_view();
-    out.text.emplace_back(latin1_to_utf8(entry.key ? entry.key : ""),
-                          international && decode_utf8(value) ? std::string(value) : latin1_to_utf8(value));
-  }
+  read_text();
   return out;
+}
+
+}  // namespace
+
+Png decode_png(std::span<const std::byte> bytes, std::string_view where, bool keep_alpha) {
+  return decode(bytes, where, keep_alpha, /*head_only=*/false);
+}
+
+Png decode_png_head(std::span<const std::byte> bytes, std::string_view where) {
+  return decode(bytes, where, /*keep_alpha=*/false, /*head_only=*/true);
 }
 
 Png read_png(const std::string& path, bool keep_alpha) {

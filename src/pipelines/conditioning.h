@@ -20,11 +20,13 @@ AddedInputs added_inputs(const TextToImageRequest& request, const models::UNet2D
 /// prompt. They may be rows of one batch or batches of their own.
 class Conditioning {
  public:
-  /// negative nullptr: no negative branch, and the prompt is not mixed. All three outlive this object.
-  Conditioning(PromptEncoder& encoder, const PromptPlan& prompt, const PromptPlan* negative, AddedInputs added)
-      : encoder_(encoder), prompt_(prompt), negative_(negative), added_(std::move(added)) {}
+  /// negative nullptr: no negative branch, and the prompt is not mixed. middle: a further branch, the last; nullptr:
+  /// none. All outlive this object.
+  Conditioning(PromptEncoder& encoder, const PromptPlan& prompt, const PromptPlan* negative, const PromptPlan* middle,
+               AddedInputs added)
+      : encoder_(encoder), prompt_(prompt), negative_(negative), middle_(middle), added_(std::move(added)) {}
 
-  int branches() const { return static_cast<int>(prompt_.branches.size()) + (negative_ ? 1 : 0); }
+  int branches() const { return static_cast<int>(prompt_.branches.size()) + (negative_ ? 1 : 0) + (middle_ ? 1 : 0); }
   /// The part of an input or output of that name that belongs to a branch, one row per picture.
   using Rows = std::function<Tensor(const char* name, int branch)>;
 
@@ -42,6 +44,7 @@ class Conditioning {
   PromptEncoder& encoder_;
   const PromptPlan& prompt_;
   const PromptPlan* negative_;
+  const PromptPlan* middle_;
   AddedInputs added_;
   std::vector<PromptText> written_;  // by branch
 };

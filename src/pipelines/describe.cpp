@@ -97,7 +97,7 @@ static std::string savings(const pipelines::Residency& plan, const std::string& 
 std::string TextToImagePipeline::describe(const TextToImageRequest& request, bool kernels) const {
   Impl& p = *impl_;
   const std::lock_guard lock(p.mutex);  // plans are kept
-  const Impl::Job job = p.resolve(request);
+  const Impl::Job job = p.resolve(request, false);
   const pipelines::Residency plan = p.plan_residency(job, false);
   const std::vector<Part> parts = parts_of(p, job, plan);
   std::string out = fmt::format(
@@ -139,7 +139,7 @@ std::string TextToImagePipeline::describe(const TextToImageRequest& request, boo
 std::string TextToImagePipeline::describe_json(const TextToImageRequest& request, bool kernels) const {
   Impl& p = *impl_;
   const std::lock_guard lock(p.mutex);  // plans are kept
-  const Impl::Job job = p.resolve(request);
+  const Impl::Job job = p.resolve(request, false);
   const pipelines::Residency plan = p.plan_residency(job, false);
   const std::vector<Part> parts = parts_of(p, job, plan);
   nlohmann::json out = {{"path", p.info.path},

@@ -107,7 +107,7 @@ void print_plan(const char* name, const Json& plan, int64_t room, std::string& o
 
 std::string TextToImagePipeline::describe_prompt(const TextToImageRequest& request, bool json) const {
   const Impl& p = *impl_;
-  const Impl::Job job = p.resolve(request);
+  const Impl::Job job = p.resolve(request, false);
   const PromptEncoder& encoder = *p.text_encoder;
   Json out = {{"style", text::to_string(job.prompt.style)},
               {"clip_skip", job.prompt.clip_skip},

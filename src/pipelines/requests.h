@@ -10,6 +10,8 @@
 
 namespace easel::pipelines {
 
+/// The strength that a request's picture has: its own, else what PictureInputs says; 1 without a picture.
+double strength_of(const TextToImageRequest& request);
 sampling::SamplerOptions sampler_options_of(const TextToImageRequest& request);
 /// Throws invalid_argument for an unknown --rng.
 sampling::NoiseOptions noise_options_of(const TextToImageRequest& request);

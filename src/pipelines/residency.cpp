@@ -45,17 +45,30 @@ void TextToImagePipeline::Impl::measure(const Job& job, Residency& residency, st
   residency.denoising = alone(denoiser, denoiser_run);
   if (previewer) residency.denoising += previewer->bytes(job.latent_height, job.latent_width, denoiser.arena_bytes);
   residency.decoding = alone(decoder, running(decoder));
+  std::optional<exec::ProgramSummary> encoder;
+  if (job.encodes_picture()) {
+    encoder = vae_encoder().plan(encoder_sizes(job), residency.bands, dtype)->summary();
+    residency.reading = alone(*encoder, running(*encoder));
+  }
   if (residency.one_at_a_time) return;
   // The arena stays as large as it ever was; weights stay packed once they are.
   const int64_t text_stays = options.keep_text_encoder ? text_weights : 0;
   const auto if_packed = [](const Component& component, const exec::ProgramSummary& plan) {
     return component.packed() ? plan.weight_bytes : 0;
   };
-  const int64_t arena_now = arena->size();
+  int64_t arena_now = arena->size();
   residency.encoding += if_packed(*unet, denoiser) + if_packed(*vae_decoder, decoder) + arena_now;
-  residency.denoising +=
-      text_stays + if_packed(*vae_decoder, decoder) + std::max<int64_t>(0, arena_now - denoiser.arena_bytes);
-  residency.decoding += text_stays + denoiser.weight_bytes + (denoiser_run - denoiser.arena_bytes) +
+  int64_t encoder_stays = 0;
+  if (encoder) {
+    residency.reading += text_stays + if_packed(*unet, denoiser) + if_packed(*vae_decoder, decoder) +
+                         std::max<int64_t>(0, arena_now - encoder->arena_bytes);
+    encoder_stays = encoder->weight_bytes + encoder->slot_bytes;
+    if (vae_encoder().packed()) residency.encoding += encoder_stays;
+    arena_now = std::max(arena_now, encoder->arena_bytes);
+  }
+  residency.denoising += text_stays + encoder_stays + if_packed(*vae_decoder, decoder) +
+                         std::max<int64_t>(0, arena_now - denoiser.arena_bytes);
+  residency.decoding += text_stays + encoder_stays + denoiser.weight_bytes + (denoiser_run - denoiser.arena_bytes) +
                         std::max<int64_t>(0, std::max(arena_now, denoiser.arena_bytes) - decoder.arena_bytes);
 }
 
@@ -163,10 +176,10 @@ std::string TextToImagePipeline::Impl::what_fits(const Job& job, int64_t budget)
 
 void TextToImagePipeline::Impl::enter(Component& next) {
   if (!residency.one_at_a_time) return;
-  std::vector<Component*> all = {unet.get(), vae_decoder.get()};
+  std::vector<Component*> all = {unet.get(), vae_decoder.get(), vae_encoder_.get()};
   for (size_t i = 0; i < text_encoder->count(); ++i) all.push_back(&text_encoder->component(i));
   for (Component* other : all)
-    if (other != &next && other->packed()) {
+    if (other && other != &next && other->packed()) {
       other->drop();
       arena->release();
     }

@@ -144,13 +144,13 @@ void check_added(const AddedConditions& added) {
 
 }  // namespace
 
-TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToImageRequest& request) const {
+TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToImageRequest& request,
+                                                                  bool to_run) const {
   Job job;
   job.request = request;
   job.batch_size = request.batch_size;
   TextToImageRequest& r = job.request;
-  if (r.width == 0) r.width = info.default_width;
-  if (r.height == 0) r.height = info.default_height;
+  resolve_picture(job, to_run);
   const auto check_range = [](const char* option, int64_t value, int64_t min, int64_t max) {
     if (value < min || value > max)
       fail(ErrorCode::invalid_argument, "--{}: expected {} to {}, found {}", option, min, max, value);
@@ -171,34 +171,25 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   job.negative = text_encoder->plan(r, true);
   // Throw for bad names, values and combinations. Mixing several conditionings takes the negative one as its origin.
   const bool always_guided = sampler_for(r)->wants_unconditional();
-  job.guided = (r.guidance_scale > 1 && !takes_guidance_scale()) || always_guided || job.prompt.mixed();
+  job.guided = guided_by_scale(job) || always_guided || job.prompt.mixed();
   guidance_for(job);
   sampling::check_noise(pipelines::noise_options_of(r));
   job.tokens = text_encoder->tokens() * pipelines::common_chunks(job.prompt, job.guided ? &job.negative : nullptr);
   job.latent_height = r.height / factor;
   job.latent_width = r.width / factor;
   if (job.batch_size == 0 || job.batch_size > r.num_images_per_prompt) job.batch_size = r.num_images_per_prompt;
-  if (r.initial_latents) {
-    const Shape expected = {r.num_images_per_prompt, files.vae.latent_channels, job.latent_height, job.latent_width};
-    if (!(r.initial_latents->shape() == expected) || r.initial_latents->dtype() != DType::f32)
-      fail(ErrorCode::invalid_argument, "--initial-latents: expected latents of shape {} in f32, found {} in {}",
-           expected.str(), r.initial_latents->shape().str(), to_string(r.initial_latents->dtype()));
-  }
+  check_latents(job, "--initial-latents", r.initial_latents);
+  check_latents(job, "--noisy-latents", r.noisy_latents);
+  if (r.noisy_latents && (r.initial_latents || r.image.init_image))
+    fail(ErrorCode::invalid_argument, "--noisy-latents: expected without {}, another beginning",
+         r.initial_latents ? "--initial-latents" : "--init-image");
   return job;
 }
 
-void TextToImagePipeline::Impl::require_text_alone() const {
-  const int64_t in = files.unet.in_channels, latent = files.vae.latent_channels;
-  const pipelines::UNetInput input = pipelines::unet_input(in, latent);
-  if (input == pipelines::UNetInput::inpainting)
-    fail(
-        ErrorCode::invalid_argument,
-        "{}: an inpainting model, whose UNet takes {} channels: expected --init-image and --mask, found a prompt alone",
-        printable(info.path, 400), in);
-  if (input == pipelines::UNetInput::instruct_pix2pix)
-    fail(ErrorCode::invalid_argument,
-         "{}: an instruct-pix2pix model, whose UNet takes {} channels: expected --init-image, found a prompt alone",
-         printable(info.path, 400), in);
+bool TextToImagePipeline::Impl::guided_by_scale(const Job& job) const {
+  // diffusers guides instructions by both scales or by none.
+  const bool wanted = job.task != pipelines::PictureTask::instruct || job.instructed;
+  return job.request.guidance_scale > 1 && wanted && !takes_guidance_scale();
 }
 
 std::unique_ptr<sampling::Sampler> TextToImagePipeline::Impl::sampler_for(const TextToImageRequest& request) const {
@@ -208,19 +199,21 @@ std::unique_ptr<sampling::Sampler> TextToImagePipeline::Impl::sampler_for(const 
 sampling::GuidancePtr TextToImagePipeline::Impl::guidance_for(const Job& job) const {
   const GuidanceOptions& g = job.request.guidance;
   sampling::GuidanceOptions options;
-  options.scale = takes_guidance_scale() ? 1 : job.request.guidance_scale;
+  options.scale = guided_by_scale(job) ? job.request.guidance_scale : 1;
   options.always = job.guided;
   options.rescale = g.rescale;
   options.start = g.start;
   options.end = g.end;
   options.mimic_scale = g.mimic_scale;
   options.threshold_quantile = g.threshold_quantile;
+  if (job.instructed) options.middle_scale = job.request.image.image_guidance_scale;
   return sampling::make_guidance(options);
 }
 
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan, int pictures,
                                                bool negative) const {
-  const int64_t branches = static_cast<int64_t>(job.prompt.branches.size()) + (negative ? 1 : 0);
+  const int64_t branches =
+      static_cast<int64_t>(job.prompt.branches.size()) + (negative ? 1 : 0) + (negative && job.instructed ? 1 : 0);
   return {{"batch", plan.split_guidance ? pictures : pictures * branches},
           {"height", job.latent_height},
           {"width", job.latent_width},
@@ -257,9 +250,13 @@ Tensor TextToImagePipeline::Impl::initial_latents(const Job& job, sampling::RunN
 }
 
 struct TextToImagePipeline::Impl::Denoiser {
-  Denoiser(Impl& pipeline, const Job& job, int count, bool with_negative)
+  /// more: the network's further input channels, [1, C', h, w] or empty.
+  Denoiser(Impl& pipeline, const Job& job, int count, bool with_negative, const Tensor& more)
       : conditioning(*pipeline.text_encoder, job.prompt, with_negative ? &job.negative : nullptr,
+                     with_negative && job.instructed ? &job.negative : nullptr,
                      pipelines::added_inputs(job.request, pipeline.files.unet)),
+        extra(more),
+        middle(with_negative && job.instructed),
         negative(with_negative),
         split(with_negative && pipeline.residency.split_guidance),
         pictures(count) {
@@ -283,9 +280,7 @@ struct TextToImagePipeline::Impl::Denoiser {
   sampling::Branches predict(std::span<const float> sample, double timestep, const Shape& shape, double progress) {
     for (const auto& session : sessions) {
       const Tensor t = session->tensor("timestep");
-      const auto values = session->tensor("sample").span<float>();
-      for (size_t begin = 0; begin < values.size(); begin += sample.size())
-        std::copy(sample.begin(), sample.end(), values.begin() + static_cast<ptrdiff_t>(begin));
+      fill_sample(*session, sample);
       std::fill_n(t.data<float>(), t.numel(), static_cast<float>(timestep));
       session->run(graph::Rate::schedule);
       session->run(graph::Rate::step);
@@ -293,7 +288,26 @@ struct TextToImagePipeline::Impl::Denoiser {
     conditioning.mix([this](const char* name, int branch) { return rows(name, branch); });
     const std::span<const float> first = rows("noise_pred", 0).span<float>();
     if (!negative) return {first, {}, {}, shape, progress};
-    return {rows("noise_pred", 1).span<float>(), first, {}, shape, progress};
+    const auto last = middle ? rows("noise_pred", conditioning.branches() - 1).span<float>() : std::span<float>();
+    return {rows("noise_pred", 1).span<float>(), first, last, shape, progress};
+  }
+
+  // Every branch of every picture sees the sample, and beside it the further channels; where the picture guides, the
+  // negative branch does not see it.
+  void fill_sample(exec::Session& session, std::span<const float> sample) const {
+    const auto values = session.tensor("sample").span<float>();
+    const std::span<const float> more = extra.defined() ? extra.span<float>() : std::span<float>();
+    const size_t item = sample.size() / static_cast<size_t>(pictures), row = item + more.size();
+    const bool blind = middle && (!split || &session == sessions.front().get());
+    for (size_t r = 0; r * row < values.size(); ++r) {
+      const size_t picture = r % static_cast<size_t>(pictures);
+      auto to = values.begin() + static_cast<ptrdiff_t>(r * row);
+      to = std::copy_n(sample.begin() + static_cast<ptrdiff_t>(picture * item), item, to);
+      if (blind && r < static_cast<size_t>(pictures))
+        std::fill_n(to, more.size(), 0.0f);
+      else
+        std::copy(more.begin(), more.end(), to);
+    }
   }
 
   // The part of an input or output that belongs to a branch.
@@ -304,7 +318,8 @@ struct TextToImagePipeline::Impl::Denoiser {
 
   pipelines::Conditioning conditioning;
   std::vector<std::shared_ptr<exec::Session>> sessions;  // one, or one per branch
-  bool negative, split;
+  const Tensor& extra;
+  bool middle, negative, split;
   int pictures;
 };
 
@@ -314,8 +329,8 @@ class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
  public:
   using AfterBatch = std::function<void(int batch, double seconds)>;
 
-  GuidedNetwork(Impl& pipeline, const Job& job, AfterBatch after)
-      : pipeline_(pipeline), job_(job), guidance_(pipeline.guidance_for(job)), after_(std::move(after)) {
+  GuidedNetwork(Impl& pipeline, const Job& job, const Tensor& extra, AfterBatch after)
+      : pipeline_(pipeline), job_(job), extra_(extra), guidance_(pipeline.guidance_for(job)), after_(std::move(after)) {
     last_timestep_ = static_cast<double>(pipeline.files.scheduler.value("num_train_timesteps", 1000) - 1);
     const int pictures = job.request.num_images_per_prompt;
     for (int begin = 0; begin < pictures; begin += job.batch_size)
@@ -352,12 +367,13 @@ class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
  private:
   Denoiser& denoiser(int pictures, bool negative) {
     auto& found = denoisers_[{pictures, negative}];  // the last batch may be smaller
-    if (!found) found = std::make_unique<Denoiser>(pipeline_, job_, pictures, negative);
+    if (!found) found = std::make_unique<Denoiser>(pipeline_, job_, pictures, negative, extra_);
     return *found;
   }
 
   Impl& pipeline_;
   const Job& job_;
+  const Tensor& extra_;
   sampling::GuidancePtr guidance_;
   AfterBatch after_;
   double last_timestep_;
@@ -372,13 +388,16 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   Timings& seconds = result.seconds;
   seconds.load = info.load_seconds;
   const auto compiled = [&] {
-    return text_encoder->compile_seconds() + unet->compile_seconds() + vae_decoder->compile_seconds();
+    return text_encoder->compile_seconds() + unet->compile_seconds() + vae_decoder->compile_seconds() +
+           (vae_encoder_ ? vae_encoder_->compile_seconds() : 0);
   };
   const double compiled_before = compiled();
   if (previewer && previewer->prepare(*vae_decoder) && (options.offload || options.memory_limit > 0)) {
     vae_decoder->drop();
     arena->release();
   }
+  // Not in the plan of a run without a picture.
+  if (vae_encoder_ && !job.encodes_picture()) vae_encoder_->drop();
   residency = plan_residency(job, true);
   job.batch_size = residency.batch_size;
 
@@ -403,44 +422,58 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   const sampling::NoiseOptions noise_options = pipelines::noise_options_of(request);
   const auto noise = sampling::make_noise(noise_options, shape);
   const auto sampler = sampler_for(request);
-  const Tensor latents = initial_latents(job, *noise);
+  stage = Clock::now();
+  const double compiled_so_far = compiled();
+  std::optional<pipelines::Canvas> canvas;
+  if (job.encodes_picture() && job.pictures.empty())
+    canvas.emplace(request.image, request.width, request.height, job.extends_picture);
+  const Start begin = start_of(job, canvas ? &*canvas : nullptr, *noise, *sampler);
+  if (job.encodes_picture()) seconds.image_encode = seconds_since(stage) - (compiled() - compiled_so_far);
+  const Tensor& latents = begin.latents;
   const auto sample = latents.span<float>();
-  sampler->start({}, sample);
+  const std::optional<sampling::KeptPart> kept = begin.kept(request.image.differential);
   enter(*unet);
 
   const int batches = (pictures + job.batch_size - 1) / job.batch_size;
   std::vector<std::vector<double>> step_seconds(static_cast<size_t>(batches));
   StepProgress state{0, sampler->model_calls() * batches, 0};
-  GuidedNetwork network(*this, job, [&](int batch, double took) {
+  GuidedNetwork network(*this, job, begin.extra, [&](int batch, double took) {
     step_seconds[static_cast<size_t>(batch)].push_back(took);
     ++state.done;
     state.seconds = took;
     if (progress) progress(state);
   });
-  sampler->run(network, sample, shape, *noise, [&](int i, std::span<const float>) {
-    if (trace) trace(fmt::format("latents.{}", i), latents);
+  const auto after_step = [&, count = 0](int i, std::span<const float>) mutable {
+    if (trace) trace(fmt::format("latents.{}", count++), latents);
     if (previewer) previewer->show(i + 1, shape);
-  });
+  };
+  sampler->run(network, sample, shape, *noise, after_step, kept ? &*kept : nullptr);
   for (const auto& batch : step_seconds) seconds.steps.insert(seconds.steps.end(), batch.begin(), batch.end());
 
   network.release();
+  result.latents = latents;
+  if (request.latents_only) {
+    seconds.compile = compiled() - compiled_before;
+    seconds.total = seconds_since(start);
+    return result;
+  }
   Tensor all_decoded;
   if (trace) all_decoded = Tensor::empty(DType::f32, {pictures, files.vae.out_channels, request.height, request.width});
   for (int batch = 0; batch < batches; ++batch) {
-    const int begin = batch * job.batch_size, end = std::min(begin + job.batch_size, pictures);
-    const double compiled_so_far = compiled();
+    const int first = batch * job.batch_size, last = std::min(first + job.batch_size, pictures);
+    const double compiled_until_here = compiled();
     stage = Clock::now();
-    const Tensor decoded = decode(job, latents.rows(begin, end));
-    seconds.decode.push_back(seconds_since(stage) - (compiled() - compiled_so_far));
-    if (trace) std::memcpy(all_decoded.rows(begin, end).raw(), decoded.raw(), static_cast<size_t>(decoded.bytes()));
-    for (int i = 0; i < end - begin; ++i) {
-      result.pictures.push_back(pipelines::to_picture(decoded, i));
-      result.pictures.back().seed = sampling::image_seed(noise_options, begin + i);
-      result.pictures.back().index = begin + i;
+    const Tensor decoded = decode(job, latents.rows(first, last));
+    seconds.decode.push_back(seconds_since(stage) - (compiled() - compiled_until_here));
+    if (trace) std::memcpy(all_decoded.rows(first, last).raw(), decoded.raw(), static_cast<size_t>(decoded.bytes()));
+    for (int i = 0; i < last - first; ++i) {
+      Picture picture = pipelines::to_picture(decoded, i);
+      result.pictures.push_back(canvas ? canvas->compose(std::move(picture)) : std::move(picture));
+      result.pictures.back().seed = sampling::image_seed(noise_options, first + i);
+      result.pictures.back().index = first + i;
     }
   }
   if (trace) trace("decoded", all_decoded);
-  result.latents = latents;
   seconds.compile = compiled() - compiled_before;
   seconds.total = seconds_since(start);
   return result;
@@ -505,17 +538,18 @@ TextToImagePipeline TextToImagePipeline::load(const std::string& path, const Loa
 }
 
 void TextToImagePipeline::validate(const TextToImageRequest& request) const {
-  if (!impl_->options.plan_only) impl_->require_text_alone();
-  impl_->resolve(request);
+  const Impl::Job job = impl_->resolve(request);
+  if (request.high_res_fix.scale != 1) impl_->second_pass(job);
 }
 
 TextToImageResult TextToImagePipeline::generate(const TextToImageRequest& request,
                                                 const std::function<void(const StepProgress&)>& progress,
                                                 const TraceSink& trace) {
   impl_->require_weights();
-  impl_->require_text_alone();
   const std::lock_guard lock(impl_->mutex);
-  return impl_->generate(impl_->resolve(request), progress, trace);
+  Impl::Job job = impl_->resolve(request);
+  return request.high_res_fix.scale != 1 ? impl_->generate_in_two_passes(std::move(job), progress, trace)
+                                         : impl_->generate(std::move(job), progress, trace);
 }
 
 Timings TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest>& requests) {
@@ -556,6 +590,8 @@ void TextToImagePipeline::set_launch_sink(const LaunchSink& sink) {
   impl_->text_encoder->set_observer([&](const std::string& name) { return observer(name.c_str()); });
   impl_->unet->set_observer(observer("unet"));
   impl_->vae_decoder->set_observer(observer("vae"));
+  impl_->encoder_observer = observer("vae_encoder");
+  if (impl_->vae_encoder_) impl_->vae_encoder_->set_observer(impl_->encoder_observer);
 }
 
 const TextToImagePipeline::Info& TextToImagePipeline::info() const { return impl_->info; }

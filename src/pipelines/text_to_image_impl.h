@@ -7,6 +7,7 @@
 
 #include <easel/pipeline.h>
 
+#include "pipelines/canvas.h"
 #include "pipelines/component.h"
 #include "pipelines/conditioning.h"
 #include "pipelines/model_files.h"
@@ -19,13 +20,23 @@
 
 namespace easel {
 
+namespace pipelines {
+
+/// What a run makes of a request's picture.
+enum class PictureTask {
+  none,
+  image_to_image,  ///< noise over its latents, and from there
+  inpaint,         ///< a part of it anew
+  instruct         ///< the network sees it beside the latents, with a branch of guidance for it
+};
+
+}  // namespace pipelines
+
 struct TextToImagePipeline::Impl {
   Impl(const std::string& path, const LoadOptions& load_options);
 
   /// Throws invalid_argument for a model that was loaded to be described only.
   void require_weights() const;
-  /// Throws invalid_argument, naming the options, for a UNet that takes a picture beside the noise.
-  void require_text_alone() const;
   /// Whether the network was distilled with guidance: the scale is an input, and no negative branch runs.
   bool takes_guidance_scale() const { return files.unet.time_cond_proj_dim > 0; }
 
@@ -37,9 +48,17 @@ struct TextToImagePipeline::Impl {
     int batch_size = 1;
     pipelines::PromptPlan prompt, negative;
     int64_t tokens = 0;  ///< of the conditioning, all chunks
+    pipelines::PictureTask task = pipelines::PictureTask::none;
+    bool extends_picture = false;  ///< edges go on to the canvas's size instead of being resized to it
+    // Of a second pass (high_res_fix.cpp), which begins from what the first one made.
+    bool begins_from_latents = false;
+    Tensor original;                      ///< [N, C, h, w]
+    std::vector<PictureSource> pictures;  ///< or N pictures
+    bool encodes_picture() const { return task != pipelines::PictureTask::none && !begins_from_latents; }
+    bool instructed = false;  ///< guided by the picture too: a third branch, which sees it without the prompt
   };
-  /// Throws invalid_argument naming the option.
-  Job resolve(const TextToImageRequest& request) const;
+  /// Throws invalid_argument naming the option. to_run false: the picture that the model needs may be missing.
+  Job resolve(const TextToImageRequest& request, bool to_run = true) const;
   // residency.cpp
   /// The first way to run the request that fits into the memory limit, and (within_available) into the machine.
   /// Throws out_of_memory before anything is packed, saying what would fit.
@@ -57,13 +76,43 @@ struct TextToImagePipeline::Impl {
   /// A component is about to be used: others give up what they hold if they are to run one at a time.
   void enter(pipelines::Component& next);
 
+  /// Whether the guidance scale asks for a negative branch.
+  bool guided_by_scale(const Job& job) const;
   std::unique_ptr<sampling::Sampler> sampler_for(const TextToImageRequest& request) const;
   sampling::GuidancePtr guidance_for(const Job& job) const;
 
   TextToImageResult generate(Job job, const std::function<void(const StepProgress&)>& progress, const TraceSink& trace);
+  // high_res_fix.cpp
+  /// Throws invalid_argument for options that do not go together.
+  Job second_pass(const Job& first) const;
+  TextToImageResult generate_in_two_passes(Job first, const std::function<void(const StepProgress&)>& progress,
+                                           const TraceSink& trace);
   /// The texts whose embeddings the job needs, those of the negative prompt first.
   static std::vector<pipelines::PromptText> texts_of(const Job& job);
   Tensor initial_latents(const Job& job, sampling::RunNoise& noise) const;
+
+  // latent_inputs.cpp
+  /// Throws invalid_argument where the model and the inputs do not go together.
+  pipelines::PictureTask picture_task(const PictureInputs& inputs, bool to_run) const;
+  /// Fills in the task, and with it size and strength.
+  void resolve_picture(Job& job, bool to_run) const;
+  /// Throws invalid_argument unless the latents, where given, are those of the job's pictures.
+  void check_latents(const Job& job, const char* option, const std::optional<Tensor>& latents) const;
+  /// Where a run begins.
+  struct Start {
+    Tensor latents;           ///< [N, C, h, w], the first sample
+    Tensor original, noise;   ///< [N, C, h, w] of what stays; empty where the network sees the mask
+    std::vector<float> mask;  ///< [h·w]
+    Tensor extra;             ///< [1, C', h, w]: further input channels of the network
+    std::optional<sampling::KeptPart> kept(bool differential) const;
+  };
+  /// canvas: nullptr without a picture.
+  Start start_of(const Job& job, const pipelines::Canvas* canvas, sampling::RunNoise& noise,
+                 const sampling::Sampler& sampler);
+  pipelines::Component& vae_encoder();
+  Bindings encoder_sizes(const Job& job) const;
+  /// [1, 3, H, W] → mean and log variance, [1, 2C, h, w]; of a TAESD the latents, [1, C, h, w].
+  Tensor encode_moments(const Job& job, const Tensor& pixels);
 
   /// One batch of pictures through the UNet, with or without the negative prompt.
   struct Denoiser;
@@ -83,8 +132,10 @@ struct TextToImagePipeline::Impl {
   std::shared_ptr<exec::Arena> arena = std::make_shared<exec::Arena>();
   std::unique_ptr<pipelines::PromptEncoder> text_encoder;
   std::unique_ptr<pipelines::Component> unet, vae_decoder;
-  std::unique_ptr<pipelines::Previewer> previewer;  ///< where previews are wanted
-  pipelines::Residency residency;                   ///< of the request that runs
+  std::unique_ptr<pipelines::Component> vae_encoder_;  ///< made when first asked for
+  exec::Session::Observer encoder_observer;            ///< for it
+  std::unique_ptr<pipelines::Previewer> previewer;     ///< where previews are wanted
+  pipelines::Residency residency;                      ///< of the request that runs
   Info info;
   std::mutex mutex;
 };

@@ -270,7 +270,7 @@ TEST(TextToImage, RefusesBadRequestsBeforeAnyWork) {
   EXPECT_TRUE(refused([](auto& r) { r.sampler = "eular"; }));
   EXPECT_TRUE(refused([](auto& r) { r.eta = 2; }));
   EXPECT_TRUE(refused([](auto& r) { r.noise.rng = "mt19938"; }));
-  EXPECT_TRUE(refused([](auto& r) { r.noise.variation_strength = 0.5; }));
+  EXPECT_TRUE(refused([](auto& r) { r.noise.variation_strength = 1.5; }));
   EXPECT_TRUE(refused([](auto& r) { r.guidance.rescale = 2; }));
   EXPECT_TRUE(refused([](auto& r) { r.sampling.sigmas = {1, 2}; }));
   EXPECT_TRUE(refused([](auto& r) { r.sampling.start_step = 9; }));

@@ -23,7 +23,8 @@ std::vector<StoredName> candidates(const std::string& name) {
     const size_t dot = name.find('.', start.size());
     const std::string rest =
         std::to_string(std::stoi(name.substr(start.size(), dot - start.size())) + shift) + name.substr(dot);
-    for (const std::string& prefix : {"taesd_" + half + ".", half + ".", std::string()}) out.emplace_back(prefix + rest);
+    for (const std::string& prefix : {"taesd_" + half + ".", half + ".", std::string()})
+      out.emplace_back(prefix + rest);
   }
   return out;
 }
