@@ -48,6 +48,9 @@ struct LoadOptions {
   int64_t memory_limit = 0;
   bool offload = false;  ///< only the component in use is packed: less memory, and packing again for each request
   VaeTiling vae_tiling = VaeTiling::automatic;
+  /// Weights that a file holds in blocks (GGUF) or as fp8 stay so in memory and are decoded while they are multiplied.
+  /// true: they are expanded when loaded, which takes more memory and gives the same bits.
+  bool expand_weights = false;
   std::function<void(const std::string&)> warn;  ///< one line per warning; empty: standard error
   bool plan_only = false;  ///< a folder of configurations is enough: describe() tells the plan, nothing runs
   CancelToken cancel;      ///< stops loading and running

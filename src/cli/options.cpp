@@ -30,7 +30,7 @@ Makes pictures from a prompt and prints their paths.
   --dtype, --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    fp32, bf16 (where fast) or fp16
   --device cpu  --threads N     one per physical core; --prediction-type epsilon|v_prediction|sample
   --memory-limit BYTES          stay below it (2.6GB, 2600MiB) or say what would fit
-  --offload, --vae-tiling on|off|auto    keep only the part in use; decode in bands, no seams (auto)
+  --offload, --vae-tiling on|off|auto, --expand-weights    one part at a time; bands; unpack GGUF
 
   --steps N  --seed N           denoising steps (20); default seed: random, and printed
   --sampler NAME                ddim, dpm_solver++, euler, heun, …; k_NAME: ComfyUI
@@ -72,6 +72,7 @@ void ModelOptions::add_to(Arguments& arguments) {
   arguments.whole("--threads", threads, 1, 1024);
   arguments.bytes("--memory-limit", memory_limit);
   arguments.flag("--offload", offload);
+  arguments.flag("--expand-weights", expand_weights);
   arguments.text("--vae-tiling", vae_tiling);
   arguments.texts("--embedding", embeddings);
 }
@@ -101,6 +102,7 @@ LoadOptions ModelOptions::load_options() const {
   out.prediction_type = prediction_type.value_or("");
   out.memory_limit = memory_limit.value_or(0);
   out.offload = offload;
+  out.expand_weights = expand_weights;
   const std::string tiling = vae_tiling.value_or("auto");
   if (tiling != "auto" && tiling != "on" && tiling != "off")
     fail(ErrorCode::invalid_argument, "--vae-tiling: expected on, off or auto, found \"{}\"", printable(tiling, 40));

@@ -70,9 +70,7 @@ double flops_of(const OpCall& call) {
 }
 
 double bytes_of(const OpCall& call) {
-  const auto bytes = [](const ArgType& arg) {
-    return static_cast<double>(arg.shape.numel()) * static_cast<double>(size_of(arg.dtype));
-  };
+  const auto bytes = [](const ArgType& arg) { return static_cast<double>(arg.bytes()); };
   double sum = bytes(call.output);
   for (const ArgType& input : call.inputs) sum += bytes(input);
   return sum;
@@ -88,7 +86,9 @@ DType product_dtype_of(const OpCall& call) noexcept {
 
 std::string shapes_of(const OpCall& call) {
   const auto text = [](const ArgType& arg) {
-    return fmt::format("{} {}", easel::to_string(arg.dtype), arg.shape.str());
+    const bool packed = arg.encoding != BlockFormat::none;
+    return fmt::format("{}{}{} {}", easel::to_string(arg.dtype), packed ? ":" : "", easel::to_string(arg.encoding),
+                       arg.shape.str());
   };
   std::string out;
   for (const ArgType& input : call.inputs) out += text(input) + " ";

@@ -15,10 +15,11 @@ constexpr size_t kMaxPlans = 64;
 }  // namespace
 
 Component::Component(graph::Graph graph, std::shared_ptr<const exec::WeightSource> weights, device::ContextPtr context,
-                     DType precision, std::shared_ptr<exec::Arena> arena)
+                     DType precision, std::shared_ptr<exec::Arena> arena, bool keep_blocks)
     : graph_(std::move(graph)),
       context_(context),
       precision_(precision),
+      keep_blocks_(keep_blocks),
       arena_(std::move(arena)),
       store_(std::move(weights), context) {
   for (const graph::Value& value : graph_.values())
@@ -30,6 +31,7 @@ exec::CompileOptions Component::options(const Bindings& sizes, const exec::BandO
   options.bindings = sizes;
   options.precision = precision_;
   options.bands = bands;
+  options.keep_blocks = keep_blocks_;
   return options;
 }
 

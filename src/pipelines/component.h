@@ -15,7 +15,7 @@ class Component {
  public:
   /// Throws io or shape_mismatch at once if a weight of the graph is missing or has another shape.
   Component(graph::Graph graph, std::shared_ptr<const exec::WeightSource> weights, device::ContextPtr context,
-            DType precision, std::shared_ptr<exec::Arena> arena);
+            DType precision, std::shared_ptr<exec::Arena> arena, bool keep_blocks = true);
 
   /// The session for these sizes, compiled if need be. Only one session of a pipeline runs at a time. Sessions of
   /// different `instance` share their program but have inputs, outputs and kept values of their own.
@@ -43,6 +43,7 @@ class Component {
   graph::Graph graph_;
   device::ContextPtr context_;
   DType precision_;
+  bool keep_blocks_;
   std::shared_ptr<exec::Arena> arena_;
   exec::WeightStore store_;
   std::map<Key, std::shared_ptr<exec::Session>> sessions_;

@@ -114,11 +114,13 @@ std::string TextToImagePipeline::describe(const TextToImageRequest& request, boo
     for (const auto& [dtype, count] : stored_dtypes(part))
       stored += fmt::format("{}{} ×{}", stored.empty() ? "stored as " : ", ", dtype, count);
     if (!part.weights) stored = "no weights here";
+    const std::string blocks =
+        s.block_bytes > 0 ? fmt::format(" ({} of it packed as stored)", megabytes(s.block_bytes)) : "";
     out += fmt::format(
-        "  {} – {}\n    {:.2f} M parameters, {}, runs in {}\n    {} commands; weights {}, activations {}, "
+        "  {} – {}\n    {:.2f} M parameters, {}, runs in {}\n    {} commands; weights {}{}, activations {}, "
         "inputs and outputs {}\n",
         part.name, part.network, static_cast<double>(s.parameters) / 1e6, stored, to_string(part.precision), s.commands,
-        megabytes(s.weight_bytes), megabytes(s.arena_bytes), megabytes(s.slot_bytes));
+        megabytes(s.weight_bytes), blocks, megabytes(s.arena_bytes), megabytes(s.slot_bytes));
     std::string passes;
     for (const graph::PassReport& report : part.plan->pass_reports())
       passes += fmt::format("{}{} {}", passes.empty() ? "" : ", ", report.name, report.matches);
@@ -167,6 +169,7 @@ std::string TextToImagePipeline::describe_json(const TextToImageRequest& request
                                  {"stored_dtypes", stored_dtypes(part)},
                                  {"dtype", to_string(part.precision)},
                                  {"weight_bytes", s.weight_bytes},
+                                 {"block_bytes", s.block_bytes},
                                  {"arena_bytes", s.arena_bytes},
                                  {"slot_bytes", s.slot_bytes},
                                  {"nodes", part.plan->pass_reports().back().nodes_after},

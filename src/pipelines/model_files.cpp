@@ -8,7 +8,12 @@
 namespace easel::pipelines {
 
 FileWeights::FileWeights(io::WeightFiles files, NameCandidates candidates)
-    : files_(std::move(files)), candidates_(std::move(candidates)) {}
+    : files_(std::move(files)), candidates_(std::move(candidates)) {
+  for (const std::string& name : files_.names())
+    if (name.ends_with(".scale_weight"))  // without it the weight is another one
+      fail(ErrorCode::unsupported, "{}: tensor '{}': weights with a scale beside them (scaled fp8) are not read yet",
+           printable(files_.path(), 400), printable(name));
+}
 
 std::optional<StoredName> FileWeights::stored(const std::string& name) const {
   for (StoredName& candidate : candidates_(name))
@@ -57,7 +62,18 @@ exec::WeightSource::Outline FileWeights::outline(const std::string& name) const 
   const int64_t rows = rows_of_part(stored, shape, files_.path());
   if (stored.transposed) shape = {shape[1], shape[0]};
   if (rows) shape[0] = rows;
-  return {info.dtype, shape};
+  const bool as_it_stands = info.strides.empty() && !stored.transposed;
+  const BlockFormat encoding = info.packed() ? info.format : element_format(info.dtype);
+  return {info.dtype, shape, as_it_stands ? encoding : BlockFormat::none};
+}
+
+Tensor FileWeights::blocks(const std::string& name) const {
+  const StoredName stored = find(name);
+  const io::TensorInfo& info = *files_.find(stored.name);
+  const Tensor whole = files_.holder(stored.name).stored(info);
+  if (stored.of == 1) return whole;
+  const int64_t part = whole.bytes() / stored.of;  // whole rows: see outline()
+  return whole.rows(stored.part * part, (stored.part + 1) * part);
 }
 
 void FileWeights::release(const std::string& name) const {

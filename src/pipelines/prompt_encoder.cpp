@@ -77,6 +77,7 @@ PromptEncoder::PromptEncoder(const ModelFiles& files, std::vector<text::ClipToke
     : files_(files),
       warn_(options.warn),
       keep_(options.keep_text_encoder),
+      keep_blocks_(!options.expand_weights),
       context_(std::move(context)),
       precision_(precision),
       arena_(std::move(arena)),
@@ -114,8 +115,9 @@ void PromptEncoder::use_layers(size_t index, int clip_skip) {
     config.num_hidden_layers = layers;
   }
   if (encoder.component) encoder.earlier_seconds += encoder.component->compile_seconds();
-  encoder.component = std::make_unique<Component>(models::clip_text_model(config, tokens(), options),
-                                                  files_.text_encoders[index].weights, context_, precision_, arena_);
+  encoder.component =
+      std::make_unique<Component>(models::clip_text_model(config, tokens(), options),
+                                  files_.text_encoders[index].weights, context_, precision_, arena_, keep_blocks_);
   encoder.component->set_observer(encoder.observer);
   encoder.clip_skip = clip_skip;
 }

@@ -21,10 +21,10 @@ struct LinearPlan {
       : attrs(call.as<LinearAttrs>()),
         x(call.inputs[0]),
         w(call.inputs[1]),
-        words(words_of(w.dtype)),
+        words(words_of(w)),
         panels(w, attrs.activation == Activation::geglu),
         depth(w.shape[1]),
-        pieces(1, staged_words(words, depth), 0, elements_per_word(words)) {
+        pieces(1, staged_words(words, depth), 0, elements_per_word(words), whole_words(words, panels)) {
     for (int axis = 0; axis + 1 < x.shape.rank(); ++axis) rows *= x.shape[axis];
     // How tasks are cut may follow the threads: no sum is cut by it. Cutting along the columns is free where x is read
     // in place.
@@ -40,9 +40,9 @@ struct LinearPlan {
   /// Whether x is converted once for all tasks, or block by block where a block meets all columns anyway.
   bool staged_at_once() const { return staged_row != 0 && ranges > 1; }
   int64_t shared_bytes() const { return staged_at_once() ? rows * staged_row * 4 : 0; }
+  int64_t sums_bytes() const { return block_scratch_bytes(words, pieces, panels.encoding != BlockFormat::none); }
   int64_t thread_bytes() const {
-    const int64_t bytes =
-        block_scratch_bytes(words, pieces) + (staged_row != 0 && ranges == 1 ? block_rows * staged_row * 4 : 0);
+    const int64_t bytes = sums_bytes() + (staged_row != 0 && ranges == 1 ? block_rows * staged_row * 4 : 0);
     return (bytes + 63) / 64 * 64;
   }
 };
@@ -57,7 +57,7 @@ int64_t row_offset(const ArgType& type, int64_t row) {
   return offset;
 }
 
-template <Words words>
+template <Words words, bool blocks>
 void linear_run(const KernelArgs& args, const LinearPlan& plan) {
   const float* x = static_cast<const float*>(args.inputs[0]);
   const auto* packed = static_cast<const uint32_t*>(args.inputs[1]);
@@ -83,7 +83,7 @@ void linear_run(const KernelArgs& args, const LinearPlan& plan) {
     const int64_t block = task % plan.blocks, range = task / plan.blocks;
     const int64_t m0 = block * plan.block_rows, m1 = std::min(plan.rows, m0 + plan.block_rows);
     std::byte* scratch = thread_scratch + thread * plan.thread_bytes();
-    float* own = reinterpret_cast<float*>(scratch + block_scratch_bytes(words, plan.pieces));
+    float* own = reinterpret_cast<float*>(scratch + plan.sums_bytes());
     BlockRows rows;
     for (int64_t m = m0; m < m1; ++m) {
       const int i = rows.count++;
@@ -103,14 +103,18 @@ void linear_run(const KernelArgs& args, const LinearPlan& plan) {
       rows.channel_bias[i] = nullptr;
     }
     const int64_t count = plan.panels.count();
-    multiply_block<words>(rows, plan.pieces, plan.panels, packed, count * range / plan.ranges,
-                          count * (range + 1) / plan.ranges, epilogue, scratch);
+    multiply_block<words, blocks>(rows, plan.pieces, plan.panels, packed, count * range / plan.ranges,
+                                  count * (range + 1) / plan.ranges, epilogue, scratch);
   });
 }
 
 void run(const KernelArgs& args) noexcept {
   const LinearPlan plan(args.call, args.pool.threads());
-  with_words(plan.words, [&]<Words words>() { linear_run<words>(args, plan); });
+  with_words(plan.words, [&]<Words words>() {
+    if constexpr (words == Words::f32 || words == Words::bf16_dot)
+      if (plan.w.encoding != BlockFormat::none) return linear_run<words, true>(args, plan);
+    linear_run<words, false>(args, plan);
+  });
 }
 
 const char* reject(const OpCall& call) noexcept {

@@ -8,8 +8,10 @@ namespace easel::ops {
 /// x: [..., K] f32|bf16; w: [N, K] f32|bf16|f16; bias: [N] f32; residual: shape of y, f32 → y: [..., N] of dtype
 /// `result`, f32 or bf16.
 /// With activation geglu, w is [2·N, K] and y = a · gelu_erf(g), where a and g are the first and the last N columns.
-/// The dtype of w is the precision of the products: bf16 weights also round x to bf16; sums are f32.
-/// Inputs in order: x, w, [bias], [residual]. Throws shape_mismatch.
+/// The dtype of w is the precision of the products: bf16 weights also round x to bf16; sums are f32. A constant w may
+/// stay in blocks of any BlockFormat (weight-only quantization): its values are decoded to f32 and rounded to its
+/// dtype, so the result has the bits that the expanded weight gives. Inputs in order: x, w, [bias], [residual]. Throws
+/// shape_mismatch.
 struct LinearAttrs {
   bool bias = false;
   bool residual = false;
