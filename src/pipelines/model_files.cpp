@@ -1,5 +1,6 @@
 #include "pipelines/model_files.h"
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 
@@ -157,8 +158,18 @@ ModelFiles read_model(const std::string& path, const ComponentPaths& replaced, b
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status))
     fail(ErrorCode::io, "{}: expected a model folder or file, found nothing", printable(path, 400));
-  return fs::is_directory(status) ? read_diffusers_folder(path, replaced, weights_required)
-                                  : read_single_file(path, replaced);
+  ModelFiles files = fs::is_directory(status) ? read_diffusers_folder(path, replaced, weights_required)
+                                              : read_single_file(path, replaced);
+  // What is given for a place that the model does not have would be left out in silence.
+  const auto expect_place = [&](const char* name, const std::string& other, const char* option) {
+    const auto is_it = [&](const TextEncoderFiles& encoder) { return encoder.name == name; };
+    if (!other.empty() && std::ranges::none_of(files.text_encoders, is_it))
+      fail(ErrorCode::invalid_argument, "{} {}: expected a model with a {}, found {}, whose encoder is its {}", option,
+           printable(other, 400), name, files.family_name(), files.text_encoders.front().name);
+  };
+  expect_place("text_encoder", replaced.text_encoder, "--text-encoder");
+  expect_place("text_encoder_2", replaced.text_encoder_2, "--text-encoder-2");
+  return files;
 }
 
 }  // namespace easel::pipelines

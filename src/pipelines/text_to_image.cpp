@@ -60,6 +60,9 @@ namespace {
 // One per text encoder. Given folders come first, then the model's own; one vocabulary serves both of SDXL's encoders.
 std::vector<text::ClipTokenizer> load_tokenizers(const pipelines::ModelFiles& files, const LoadOptions& options) {
   std::vector<text::ClipTokenizer> out;
+  if (!options.tokenizer_2.empty() && files.text_encoders.back().name != "text_encoder_2")
+    fail(ErrorCode::invalid_argument, "--tokenizer-2 {}: expected a model with a second text encoder, found {}",
+         printable(options.tokenizer_2, 400), files.family_name());
   for (const pipelines::TextEncoderFiles& encoder : files.text_encoders) {
     const bool second = encoder.name == "text_encoder_2", alone = files.text_encoders.size() == 1;
     std::string folder = second ? options.tokenizer_2 : options.tokenizer;
