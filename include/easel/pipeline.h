@@ -77,6 +77,20 @@ struct GuidanceOptions {
   double start = 0, end = 1;          ///< the part of the trained timesteps, from the noisiest, in which it acts
   std::optional<double> mimic_scale;  ///< dynamic thresholding: the reach of this milder guidance scale
   double threshold_quantile = 1;      ///< of the deviations that dynamic thresholding clamps to
+  double pag_scale = 0;               ///< perturbed attention guidance; 0: none
+  double pag_adaptive_scale = 0;      ///< how fast it falls: pag_scale − this·(1000 − t), at least 0
+  /// Parts of the names of the self-attention layers that are perturbed; a dot stands for any character.
+  std::vector<std::string> pag_applied_layers = {"mid"};
+  /// Two prompts: u + middle_guidance_scale·(m − u) + guidance_scale·(c − m), m the prediction for middle_prompt
+  /// (Brooks et al. 2022). Both or neither.
+  std::optional<double> middle_guidance_scale;
+  std::optional<std::string> middle_prompt;
+};
+
+/// Factors of the backbone (b) and of the skips' low frequencies (s) in the first two blocks of the UNet's way up.
+/// Si et al. 2023, "FreeU: Free Lunch in Diffusion U-Net"; as diffusers' enable_freeu.
+struct FreeU {
+  double b1 = 1.5, b2 = 1.6, s1 = 0.9, s2 = 0.2;
 };
 
 /// Where the noise comes from; see docs/SAMPLERS.md.
@@ -121,6 +135,7 @@ struct TextToImageRequest {
   std::optional<double> eta;    ///< share of the removed noise that is drawn anew; none: as the sampler has it
   SamplingOptions sampling;
   GuidanceOptions guidance;
+  std::optional<FreeU> freeu;
   NoiseRules noise;
   uint64_t seed = 0;
   int64_t width = 0, height = 0;  ///< pixels, multiples of the VAE's factor (8); 0: the picture's or the model's own

@@ -40,7 +40,8 @@ Makes pictures from a prompt and prints their paths.
   --eta, --s-churn, --s-tmin, --s-tmax, --s-noise, --rtol, --atol X    for samplers that have them
   --guidance-scale X            how strictly to follow the prompt (7.5); up to 1: without negative
   --guidance-rescale X          0 to 1; --guidance-start, --guidance-end X: only in this part
-  --dynamic-thresholding X      reach of a milder scale; --threshold-quantile X (1)
+  --dynamic-thresholding X, --threshold-quantile X, --middle-prompt TEXT --middle-guidance-scale X,
+  --pag-scale X, --pag-adaptive-scale X, --pag-applied-layers A,B, --freeu …: docs/SAMPLERS.md
   --rng NAME                    torch, comfy, cuda, a1111, a1111_cpu: whose random numbers (torch)
   --variation-seed N, --variation-strength X    towards another seed; --eta-noise-seed-delta N
   --width N, --height N         pixels, multiples of 8; default: the model's size, or the picture's

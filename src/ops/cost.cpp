@@ -46,6 +46,7 @@ OpClass class_of(Tag<PReluAttrs>, const OpCall&) { return OpClass::elementwise; 
 OpClass class_of(Tag<GegluAttrs>, const OpCall&) { return OpClass::elementwise; }
 OpClass class_of(Tag<BinaryAttrs>, const OpCall&) { return OpClass::elementwise; }
 OpClass class_of(Tag<CastAttrs>, const OpCall&) { return OpClass::elementwise; }
+OpClass class_of(Tag<FourierFilterAttrs>, const OpCall&) { return OpClass::elementwise; }
 OpClass class_of(Tag<TimestepEmbeddingAttrs>, const OpCall&) { return OpClass::elementwise; }
 
 }  // namespace

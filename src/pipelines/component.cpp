@@ -1,5 +1,6 @@
 #include "pipelines/component.h"
 
+#include <algorithm>
 #include <chrono>
 
 namespace easel::pipelines {
@@ -8,7 +9,7 @@ namespace {
 
 // Sizes in use at one time: the full and the last batch of the current and of the previous request, for each branch of
 // guidance.
-constexpr size_t kMaxSessions = 8;
+constexpr size_t kMaxSessions = 16;
 // Looking for what fits tries a dozen sizes.
 constexpr size_t kMaxPlans = 64;
 
@@ -22,8 +23,23 @@ Component::Component(graph::Graph graph, std::shared_ptr<const exec::WeightSourc
       keep_blocks_(keep_blocks),
       arena_(std::move(arena)),
       store_(std::move(weights), context) {
-  for (const graph::Value& value : graph_.values())
+  check_weights(graph_);
+}
+
+void Component::check_weights(const graph::Graph& graph) const {
+  for (const graph::Value& value : graph.values())
     if (value.constant) store_.check(*value.constant);
+}
+
+void Component::add_variant(const std::string& name, const std::function<graph::Graph()>& make) {
+  if (variants_.contains(name)) return;
+  graph::Graph graph = make();
+  check_weights(graph);
+  variants_.emplace(name, std::move(graph));
+}
+
+const graph::Graph& Component::graph_of(const std::string& variant) const {
+  return variant.empty() ? graph_ : variants_.at(variant);
 }
 
 exec::CompileOptions Component::options(const Bindings& sizes, const exec::BandOptions& bands) const {
@@ -35,30 +51,34 @@ exec::CompileOptions Component::options(const Bindings& sizes, const exec::BandO
   return options;
 }
 
-std::shared_ptr<exec::Session> Component::session(const Bindings& sizes, const exec::BandOptions& bands, int instance) {
-  const Key key{sizes, bands, instance};
+std::shared_ptr<exec::Session> Component::session(const Bindings& sizes, const exec::BandOptions& bands, int instance,
+                                                  const std::string& variant) {
+  const Key key{sizes, bands, variant, instance};
   if (const auto found = sessions_.find(key); found != sessions_.end()) return found->second;
   const auto start = std::chrono::steady_clock::now();
   if (sessions_.size() >= kMaxSessions) sessions_.clear();
-  const auto first = sessions_.find({sizes, bands, 0});
-  const exec::ProgramPtr program = first != sessions_.end()
-                                       ? first->second->program_ptr()
-                                       : exec::compile(graph_, store_, context_, options(sizes, bands));
+  const auto other = std::find_if(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
+    return std::tie(std::get<0>(entry.first), std::get<1>(entry.first), std::get<2>(entry.first)) ==
+           std::tie(sizes, bands, variant);
+  });
+  const exec::ProgramPtr program = other != sessions_.end()
+                                       ? other->second->program_ptr()
+                                       : exec::compile(graph_of(variant), store_, context_, options(sizes, bands));
   auto session = std::make_shared<exec::Session>(program, arena_);
   compile_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   session->set_observer(observer_);
   return sessions_[key] = std::move(session);
 }
 
-exec::ProgramPtr Component::plan(const Bindings& sizes, const exec::BandOptions& bands,
-                                 std::optional<DType> precision) {
+exec::ProgramPtr Component::plan(const Bindings& sizes, const exec::BandOptions& bands, std::optional<DType> precision,
+                                 const std::string& variant) {
   if (plans_.size() >= kMaxPlans) plans_.clear();
-  exec::ProgramPtr& plan = plans_[{sizes, bands, static_cast<int>(precision.value_or(precision_))}];
+  exec::ProgramPtr& plan = plans_[{sizes, bands, variant, static_cast<int>(precision.value_or(precision_))}];
   if (!plan) {
     exec::CompileOptions plan_options = options(sizes, bands);
     plan_options.precision = precision.value_or(precision_);
     plan_options.plan_only = true;
-    plan = exec::compile(graph_, store_, context_, plan_options);
+    plan = exec::compile(graph_of(variant), store_, context_, plan_options);
   }
   return plan;
 }

@@ -76,8 +76,9 @@ static std::vector<Part> parts_of(Pipeline& p, const Job& job, const pipelines::
         {encoder.name.c_str(), encoder.config.projection_dim > 0 ? "CLIPTextModelWithProjection" : "CLIPTextModel",
          p.text_encoder->component(i).plan({{"batch", 2}}), p.text_encoder->precision(), encoder.weights.get()});
   }
-  parts.push_back({"unet", "UNet2DConditionModel", p.unet->plan(p.unet_sizes(job, plan)), p.unet->precision(),
-                   p.files.unet_weights.get()});
+  parts.push_back({"unet", "UNet2DConditionModel",
+                   p.unet->plan(p.unet_sizes(job, plan), {}, {}, job.perturbed() ? job.perturbed_variant : job.variant),
+                   p.unet->precision(), p.files.unet_weights.get()});
   parts.push_back({"vae (decoder)", p.files.tiny_vae ? "AutoencoderTiny" : "AutoencoderKL",
                    p.vae_decoder->plan(p.vae_sizes(job, plan), plan.bands), p.vae_decoder->precision(),
                    p.files.vae_weights.get()});

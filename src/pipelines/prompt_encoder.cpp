@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "models/clip_text.h"
+#include "sampling/names.h"
 
 namespace easel::pipelines {
 
@@ -179,9 +180,9 @@ void PromptEncoder::warn_unknown(const std::vector<std::string>& names) const {
     if (const auto found = embeddings_.unusable.find(name); found != embeddings_.unusable.end()) {
       why = found->second;
     } else if (!names_.empty()) {
-      why = "there is";
-      for (size_t i = 0; i < std::min<size_t>(names_.size(), 20); ++i) why += (i ? ", " : " ") + names_[i].name;
-      if (names_.size() > 20) why += fmt::format(" and {} more", names_.size() - 20);
+      std::vector<std::string> known;
+      for (const text::EmbeddingName& embedding : names_) known.push_back(embedding.name);
+      why = "there is none of that name" + sampling::near_names(sampling::normalized(name), known);
     }
     warn_(fmt::format("embedding:{} in the prompt is left out: {}", printable(name), printable(why, 600)));
   }
