@@ -27,7 +27,7 @@ constexpr const char* kHelp =
     R"(Usage: easel make-random CONFIG_DIR OUT_DIR [options]
        easel make-random --upscaler NAME OUT_FILE [options]
 Writes a model with random weights into the new folder OUT_DIR. Of the diffusers folder
-CONFIG_DIR, the configurations, the scheduler and the tokenizers are used; weights need not be there.
+CONFIG_DIR, configurations, scheduler and tokenizers are used; weights need not be there.
 
   --seed N          the same seed gives the same weights in both layouts (0)
   --dtype TYPE      fp32, fp16 or bf16 (fp32)

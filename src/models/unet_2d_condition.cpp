@@ -167,7 +167,7 @@ class UNet {
   }
 
   // The transformer behind a residual block, where there is one.
-  Var attend(const Scope& s, const Var& x, const UNetLevel& level, const std::vector<int>& depths, size_t at) const {
+  Var attend(const Scope& s, const Var& x, const UNetLevel& level, const std::vector<int>& depths, size_t at) {
     if (depths.empty() || depths.at(at) == 0) return x;
     return transformer(s, x, level.heads, depths[at], level.only_cross_attention);
   }

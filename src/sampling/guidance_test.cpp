@@ -83,12 +83,12 @@ TEST(Guidance, TwoPromptsSteerTheSample) {
       const Shape shape{1, static_cast<int64_t>(call.input.size())};
       std::vector<float> branches[3];
       for (size_t b = 0; b < 3; ++b)
-        for (const float x : call.input) branches[b].push_back(static_cast<float>((x * scale - kMeans[b]) / sigma));
+        for (const float x : call.input) branches[b].push_back(static_cast<float>((x * scale - means_[b]) / sigma));
       guidance_.combine({branches[2], branches[0], branches[1], shape, 0.5}, call.output);
     }
-    static constexpr double kMeans[3] = {-1, 0.5, 2};
 
    private:
+    const double means_[3] = {-1, 0.5, 2};
     Guidance& guidance_;
     ModelSampling network_{SchedulerConfig(nlohmann::json::object()), TimestepRule::nearest};
   };
