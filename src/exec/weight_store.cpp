@@ -1,9 +1,11 @@
 #include "exec/weight_store.h"
 
 #include <cstdint>
+#include <set>
 
 #include "base/fail.h"
 #include "exec/call.h"
+#include "exec/row_values.h"
 
 namespace easel::exec {
 
@@ -56,6 +58,11 @@ void WeightStore::check(const Constant& constant) const {
 // The stored values of a weight in another dtype: by way of f32, as every constant is a function of weights in f32.
 Tensor WeightStore::stored_as(const Constant& weight, DType dtype, const Tensor& target) const {
   device::Context& context = *context_;
+  if (const auto found = replacements_.find(weight.weight_name()); found != replacements_.end()) {
+    const Tensor out = target.defined() ? target : Tensor::empty(dtype, weight.shape());
+    RowValues(context, [this](const Constant& source) { return load(source); }).write(*found->second, out);
+    return out;
+  }
   Tensor stored = load(weight);
   if (!aligned(stored)) stored = stored.clone();
   if (stored.dtype() == dtype && !target.defined()) return stored;
@@ -122,6 +129,17 @@ Tensor WeightStore::evaluate(const Constant& constant, const Tensor& target) con
       const Tensor factor = Tensor::from({static_cast<float>(constant.factor())}, {1});
       return apply(ops::BinaryAttrs{ops::BinaryKind::mul}, {evaluate(*operands[0]), factor});
     }
+    case Constant::Kind::add:
+    case Constant::Kind::mul:
+    case Constant::Kind::matmul:
+    case Constant::Kind::kron:
+    case Constant::Kind::rescale: {
+      const Tensor out = target.defined() ? target : Tensor::empty(constant.dtype(), constant.shape());
+      RowValues(context, [this](const Constant& weight) {
+        return stored_as(weight, DType::f32, {});
+      }).write(constant, out);
+      return out;
+    }
   }
   fail(ErrorCode::internal, "constant {}: unknown kind", constant.key());
 }
@@ -130,13 +148,27 @@ void WeightStore::release_sources(const Constant& constant) const {
   constant.each_weight([&](const std::string& name) { source_->release(name); });
 }
 
+bool WeightStore::replaced(const Constant& constant) const {
+  bool found = false;
+  constant.each_weight([&](const std::string& name) { found |= replacements_.contains(name); });
+  return found;
+}
+
 PackedWeightPtr WeightStore::get(const graph::ConstantPtr& constant, const ops::PackFormat* format) {
   const std::string key = constant->key() + "|" + (format ? format->name : "");
   std::lock_guard lock(mutex_);
-  if (const auto found = packed_.find(key); found != packed_.end()) return found->second;
+  if (const auto found = packed_.find(key); found != packed_.end()) return found->second.weight;
   auto weight = std::make_shared<PackedWeight>();
+  fill(constant, format, *weight);
+  packed_[key] = {constant, format, weight};
+  return weight;
+}
+
+// Evaluates and packs; memory of the right size is used again.
+void WeightStore::fill(const graph::ConstantPtr& constant, const ops::PackFormat* format, PackedWeight& weight) {
   // What is stored as it is wanted is packed from the file.
-  const bool stored_so = constant->kind() == Constant::Kind::weight && load(*constant).dtype() == constant->dtype();
+  const bool stored_so = constant->kind() == Constant::Kind::weight && !replaced(*constant) &&
+                         load(*constant).dtype() == constant->dtype();
   Tensor target;
   if (format && !stored_so) {
     const int64_t bytes = constant->shape().numel() * size_of(constant->dtype());
@@ -149,20 +181,47 @@ PackedWeightPtr WeightStore::get(const graph::ConstantPtr& constant, const ops::
   Tensor values = evaluate(*constant, target);
   if (format) {
     const ops::ArgType type = type_of(*constant);
-    weight->bytes = format->bytes(type);
-    weight->buffer = device::Buffer(weight->bytes);
-    format->pack(type, values.raw(), weight->buffer.data(), *context_->pool);
-    weight->data = weight->buffer.data();
+    weight.bytes = format->bytes(type);
+    if (weight.buffer.size() < weight.bytes) weight.buffer = device::Buffer(weight.bytes);
+    format->pack(type, values.raw(), weight.buffer.data(), *context_->pool);
+    weight.data = weight.buffer.data();
     release_sources(*constant);
   } else {
     const bool in_file =
         constant->kind() == Constant::Kind::weight && values.raw() == source_->load(constant->weight_name()).raw();
-    weight->bytes = in_file ? 0 : values.bytes();
-    weight->tensor = std::move(values);
-    weight->data = weight->tensor.raw();
+    weight.bytes = in_file ? 0 : values.bytes();
+    weight.tensor = std::move(values);
+    weight.data = weight.tensor.raw();
     if (!in_file) release_sources(*constant);
   }
-  return packed_[key] = weight;
+}
+
+void WeightStore::replace(Replacements replacements) {
+  std::lock_guard lock(mutex_);
+  for (const auto& [name, expression] : replacements) {
+    check(*expression);
+    const Shape stored = source_ ? source_->outline(name).shape : expression->shape();
+    if (stored.numel() != expression->shape().numel())
+      fail(ErrorCode::shape_mismatch, "tensor '{}': expected values of shape {}, found {}", name, stored.str(),
+           expression->shape().str());
+  }
+  std::set<std::string> changed;
+  const auto note = [&](const Replacements& from, const Replacements& other) {
+    for (const auto& [name, expression] : from)
+      if (const auto same = other.find(name); same == other.end() || same->second->key() != expression->key())
+        changed.insert(name);
+  };
+  note(replacements_, replacements);
+  note(replacements, replacements_);
+  replacements_ = std::move(replacements);
+  for (auto& [key, packed] : packed_) {
+    bool stale = false;
+    packed.constant->each_weight([&](const std::string& name) { stale |= changed.contains(name); });
+    if (!stale) continue;
+    if (context_->cancel.cancelled()) fail(ErrorCode::cancelled, "weights: cancelled");
+    fill(packed.constant, packed.format, *packed.weight);
+  }
+  scratch_ = device::Buffer();
 }
 
 int64_t WeightStore::bytes_of(const Constant& constant, const ops::PackFormat* format) const {
@@ -178,10 +237,13 @@ int64_t WeightStore::working_bytes(const Constant& constant, bool has_target) co
   const int64_t own = constant.shape().numel() * size_of(constant.dtype()), made = has_target ? 0 : own;
   if (constant.kind() == Constant::Kind::literal) return made;
   if (constant.kind() == Constant::Kind::reshape) return working_bytes(*operands[0], has_target);
-  const bool weight = constant.kind() == Constant::Kind::weight;
-  if (weight || (constant.kind() == Constant::Kind::cast && operands[0]->kind() == Constant::Kind::weight)) {
+  const bool cast = constant.kind() == Constant::Kind::cast && operands[0]->kind() == Constant::Kind::weight;
+  if (cast || constant.kind() == Constant::Kind::weight) {
+    const Constant& source = cast ? *operands[0] : constant;
     if (!source_) return constant.shape().numel() * size_of(DType::f32) + made;  // stored in f32, for all one knows
-    const Tensor stored = load(weight ? constant : *operands[0]);
+    const Tensor stored = load(source);
+    if (const auto found = replacements_.find(source.weight_name()); found != replacements_.end())
+      return stored.bytes() + RowValues::working_bytes(*found->second) + made;
     return stored.bytes() + (stored.dtype() == constant.dtype() ? 0 : made);
   }
   int64_t sum = made;
@@ -203,7 +265,7 @@ void WeightStore::drop() {
 int64_t WeightStore::packed_bytes() const {
   std::lock_guard lock(mutex_);
   int64_t sum = 0;
-  for (const auto& [key, weight] : packed_) sum += weight->bytes;
+  for (const auto& [key, packed] : packed_) sum += packed.weight->bytes;
   return sum;
 }
 
