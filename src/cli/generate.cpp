@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/interrupts.h"
 #include "cli/job.h"
+#include "cli/lora_options.h"
 #include "cli/output_files.h"
 #include "cli/progress_bar.h"
 #include "device/memory.h"
@@ -23,6 +24,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 void add(Timings& sum, const Timings& part) {
   sum.compile += part.compile;
+  sum.lora += part.lora;
   sum.text_encode += part.text_encode;
   sum.steps.insert(sum.steps.end(), part.steps.begin(), part.steps.end());
   sum.decode.insert(sum.decode.end(), part.decode.begin(), part.decode.end());
@@ -104,8 +106,9 @@ class Generation {
       const Picture& picture = result.pictures[i];
       if (job.only_index && picture.index != *job.only_index) continue;
       io::Image image{picture.width, picture.height, 3, picture.rgb};
-      const std::string path = folder.write("img", request.steps, image,
-                                            to_png_text(describe_picture(job, request, picture, pipeline.info())));
+      const std::string path = folder.write(
+          "img", request.steps, image,
+          to_png_text(describe_picture(job, request, picture, pipeline.info(), lora_hashes_.list(result.loras))));
       if (options_.save_latents) {
         const auto row = static_cast<int64_t>(i);
         io::write_safetensors(path.substr(0, path.size() - 4) + "_latents.safetensors",
@@ -135,6 +138,7 @@ class Generation {
                                          {{"load", seconds_.load},
                                           {"compile", seconds_.compile},
                                           {"text_encode", seconds_.text_encode},
+                                          {"lora", seconds_.lora},
                                           {"steps", seconds_.steps},
                                           {"decode", seconds_.decode},
                                           {"total", seconds_.total}}},
@@ -150,6 +154,7 @@ class Generation {
   Timings seconds_;
   nlohmann::ordered_json images_ = nlohmann::ordered_json::array();
   std::vector<io::Image> grid_;
+  LoraHashes lora_hashes_;
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "base/fail.h"
+#include "cli/lora_options.h"
 #include "io/safetensors.h"
 #include "text/prompt.h"
 #include "text/unicode.h"
@@ -109,11 +110,16 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
     take(model.vae, picture.vae_file);
     take(model.text_encoder, picture.text_encoder_file);
   }
+  if (model.lora_dirs.empty() && picture.lora_dirs)
+    for (const std::string& path : *picture.lora_dirs) model.lora_dirs.push_back(expand_home(path));
+  if (model.loras.empty() && picture.loras)
+    for (const std::string& lora : *picture.loras) model.loras.push_back(expand_home(lora));
   job.load = model.load_options();
   // The prompts of a call are all encoded before the first picture.
   job.load.keep_text_encoder = false;
 
   TextToImageRequest base;
+  base.loras = model.adapters();
   base.negative_prompt = either(options.negative_prompt, picture.negative_prompt).value_or("");
   base.prompt_style = either(options.prompt_style, picture.prompt_style).value_or("");
   base.clip_skip = static_cast<int>(either(options.clip_skip, picture.clip_skip).value_or(1));
@@ -163,7 +169,7 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
 }
 
 PictureMetadata describe_picture(const Job& job, const TextToImageRequest& request, const Picture& picture,
-                                 const TextToImagePipeline::Info& info) {
+                                 const TextToImagePipeline::Info& info, const std::string& lora_hashes) {
   PictureMetadata m;
   m.prompt = request.prompt;
   m.negative_prompt = request.negative_prompt;
@@ -172,6 +178,16 @@ PictureMetadata describe_picture(const Job& job, const TextToImageRequest& reque
     if (!job.load.embeddings.empty()) m.embeddings.emplace();
     for (const std::string& path : job.load.embeddings) m.embeddings->push_back(text::utf8_lossy(portable_path(path)));
   }
+  const auto list = [](std::optional<std::vector<std::string>>& field, const auto& values, const auto& text_of) {
+    if (!values.empty()) field.emplace();
+    for (const auto& value : values) field->push_back(text_of(value));
+  };
+  list(m.loras, request.loras, format_lora);
+  // Where names of the prompt were found.
+  if (!lora_hashes.empty())
+    list(m.lora_dirs, job.load.lora_dirs,
+         [](const std::string& path) { return text::utf8_lossy(portable_path(path)); });
+  if (!lora_hashes.empty()) m.lora_hashes = lora_hashes;
   if (request.clip_skip != 1) m.clip_skip = request.clip_skip;
   m.steps = request.steps;
   m.width = picture.width;

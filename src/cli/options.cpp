@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "base/fail.h"
+#include "cli/lora_options.h"
 #include "text/prompt.h"
 #include "text/unicode.h"
 
@@ -18,8 +19,8 @@ Makes pictures from a prompt and prints their paths.
   --negative-prompt TEXT        what to keep out of the picture
   --prompt-file FILE            one prompt per line instead; blank lines and # comments are skipped
   --prompt-style STYLE          comfy or a1111: weights (a:1.2), {a|b} and more, see docs/PROMPTS.md
-  --clip-skip N                 the text encoder's layer that counts, from its end (1)
-  --embedding FILE|DIR          textual inversions for these styles; may be given several times
+  --clip-skip N  --embedding FILE|DIR    the text encoder's layer from its end; textual inversions
+  --lora FILE[:WEIGHT]          LoRA, LoHa, LoKr, DoRA, several too; --lora-dir DIR: docs/LORA.md
   --from-image PNG              make that picture again, from what its file says; options override
 
   --model DIR|FILE|NAME         folder, file (.safetensors, .ckpt, .gguf) or name (the demo model)
@@ -70,6 +71,8 @@ void ModelOptions::add_to(Arguments& arguments) {
   arguments.flag("--offload", offload);
   arguments.text("--vae-tiling", vae_tiling);
   arguments.texts("--embedding", embeddings);
+  arguments.texts("--lora", loras);
+  arguments.texts("--lora-dir", lora_dirs);
 }
 
 LoadOptions ModelOptions::load_options() const {
@@ -100,6 +103,12 @@ LoadOptions ModelOptions::load_options() const {
     fail(ErrorCode::invalid_argument, "--vae-tiling: expected on, off or auto, found \"{}\"", printable(tiling, 40));
   if (tiling != "auto") out.vae_tiling = tiling == "on" ? VaeTiling::on : VaeTiling::off;
   out.embeddings = embeddings;
+  out.lora_dirs = lora_dirs;
+  for (const std::string& folder : lora_dirs) {
+    std::error_code error;
+    if (!std::filesystem::is_directory(folder, error))
+      fail(ErrorCode::io, "--lora-dir \"{}\": expected a folder, found none", printable(folder, 400));
+  }
   const auto part = [](const std::optional<std::string>& file, const char* option) -> std::string {
     if (!file) return "";
     std::error_code error;
@@ -110,6 +119,12 @@ LoadOptions ModelOptions::load_options() const {
   out.unet_file = part(unet, "--unet");
   out.vae_file = part(vae, "--vae");
   out.text_encoder_file = part(text_encoder, "--text-encoder");
+  return out;
+}
+
+std::vector<Lora> ModelOptions::adapters() const {
+  std::vector<Lora> out;
+  for (const std::string& text : loras) out.push_back(parse_lora(text, lora_dirs));
   return out;
 }
 
@@ -143,7 +158,7 @@ void add_all(Arguments& a, GenerateOptions& o) {
   a.flag("--json", o.json);
   a.flag("--quiet", o.quiet);
   for (const char* name : {"--init-image", "--mask", "--strength", "--control-net", "--control-image",
-                           "--control-scale", "--lora", "--preset", "--frames"})
+                           "--control-scale", "--preset", "--frames"})
     a.not_yet(name);
 }
 

@@ -23,10 +23,13 @@ struct ModelOptions {
   std::optional<std::string> vae_tiling;
   bool offload = false;
   std::vector<std::string> embeddings;  ///< --embedding, each time it is given
+  std::vector<std::string> loras, lora_dirs;
 
   void add_to(Arguments& arguments);
   /// Throws invalid_argument or unsupported, naming the option.
   LoadOptions load_options() const;
+  /// The adapters of --lora. Throws invalid_argument or io.
+  std::vector<Lora> adapters() const;
 };
 
 struct GenerateOptions {

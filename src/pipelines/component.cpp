@@ -66,6 +66,15 @@ void Component::set_observer(const exec::Session::Observer& observer) {
   for (const auto& [sizes, session] : sessions_) session->set_observer(observer_);
 }
 
+void Component::replace(exec::Replacements replacements) {
+  try {
+    store_.replace(std::move(replacements));
+  } catch (...) {
+    drop();
+    throw;
+  }
+}
+
 void Component::drop() {
   sessions_.clear();
   store_.drop();

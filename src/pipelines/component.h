@@ -26,6 +26,10 @@ class Component {
   /// Gives back programs and packed weights; the next session() makes them again. Sessions still held keep theirs.
   void drop();
 
+  /// What stands for weights from now on; see WeightStore::replace(). Packed copies and programs stay, and are as
+  /// before once nothing is replaced any more. If that fails midway they are given back, as by drop().
+  void replace(exec::Replacements replacements);
+
   /// Called for every command of every session from now on; an empty one ends that.
   void set_observer(const exec::Session::Observer& observer);
 

@@ -100,7 +100,16 @@ void PromptEncoder::use_layers(int clip_skip) {
   component_ = std::make_unique<Component>(models::clip_text_model(config, tokens(), !names_.empty()),
                                            files_.text_encoder_weights, context_, precision_, arena_);
   component_->set_observer(observer_);
+  component_->replace(replacements_);
   layers_skipped_ = clip_skip;
+}
+
+void PromptEncoder::use_adapters(const std::string& key, const exec::Replacements& replacements) {
+  if (key == adapters_) return;
+  adapters_.reset();
+  replacements_ = replacements;
+  component_->replace(replacements_);
+  adapters_ = key;
 }
 
 void PromptEncoder::set_observer(const exec::Session::Observer& observer) {
@@ -117,6 +126,11 @@ PromptPlan PromptEncoder::plan(const TextToImageRequest& request, bool negative)
          files_.text_encoder.num_hidden_layers, plan.clip_skip);
   plan.expanded = text::expand_wildcards(negative ? request.negative_prompt : request.prompt, plan.style, request.seed,
                                          negative ? 1 : 0);
+  if (plan.style == PromptStyle::a1111 && !negative) {
+    text::TaggedPrompt tagged = text::take_lora_tags(plan.expanded);
+    plan.expanded = std::move(tagged.text);
+    plan.loras = std::move(tagged.loras);
+  }
   plan.branches = text::parse_schedule(plan.expanded, plan.style, request.steps, !negative);
   for (const PromptText& text : plan.texts())
     plan.chunk_counts.insert(static_cast<int64_t>(chunks(text).chunks.size()));
@@ -178,7 +192,7 @@ void PromptEncoder::encode_group(const std::vector<PromptText>& texts) {
       from_empty |= text.style == PromptStyle::comfy && is_weighted(chunk);
     }
   }
-  const text::ChunkedPrompt empty = chunks({PromptStyle::comfy, 1, ""});
+  const text::ChunkedPrompt empty = chunks({PromptStyle::comfy, 1, "", ""});
   if (from_empty) rows.push_back(&empty.chunks.front());
 
   const std::vector<Tensor> states = run(rows);

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "pipelines/model_files.h"
 #include "pipelines/textual_inversion.h"
 #include "text/clip_tokenizer.h"
+#include "text/lora_tags.h"
 #include "text/prompt.h"
 #include "text/prompt_chunks.h"
 
@@ -23,6 +25,7 @@ namespace easel::pipelines {
 struct PromptText {
   text::PromptStyle style = text::PromptStyle::plain;
   int clip_skip = 1;
+  std::string adapters;  ///< of the text encoder; see Adapters::text_key()
   std::string text;
   auto operator<=>(const PromptText&) const = default;  // NOLINT(modernize-use-nullptr): it means the 0 inside
 };
@@ -31,11 +34,13 @@ struct PromptText {
 struct PromptPlan {
   text::PromptStyle style = text::PromptStyle::plain;
   int clip_skip = 1;
-  std::string expanded;  ///< after wildcards
+  std::string expanded;              ///< after wildcards
+  std::string adapters;              ///< of the text encoder
+  std::vector<text::LoraTag> loras;  ///< of the prompt (a1111)
   std::vector<text::PromptBranch> branches;
   std::set<int64_t> chunk_counts;  ///< of all texts
 
-  PromptText text_of(const std::string& text) const { return {style, clip_skip, text}; }
+  PromptText text_of(const std::string& text) const { return {style, clip_skip, adapters, text}; }
   PromptText at(size_t branch, int step) const { return text_of(branches[branch].at(step)); }
   /// Every text once, in order of appearance.
   std::vector<PromptText> texts() const;
@@ -72,6 +77,9 @@ class PromptEncoder {
   ///   a1111: w · z, then the whole chunk scaled to the mean it had without weights.
   Tensor embedding(const PromptText& text);
 
+  /// Adapters of the texts that are encoded from now on; `key` is the `adapters` of these.
+  void use_adapters(const std::string& key, const exec::Replacements& replacements);
+
   // The text encoder as a component.
   Component& component() { return *component_; }
   void set_observer(const exec::Session::Observer& observer);
@@ -101,6 +109,8 @@ class PromptEncoder {
   std::vector<text::EmbeddingName> names_;
   int layers_skipped_ = 0;  // what component_ is made for; 0: nothing yet
   std::unique_ptr<Component> component_;
+  std::optional<std::string> adapters_ = "";  // nothing where putting them in failed
+  exec::Replacements replacements_;
   double earlier_seconds_ = 0;
   std::map<PromptText, Tensor> cache_;
 };

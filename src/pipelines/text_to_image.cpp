@@ -78,6 +78,7 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
     fail(ErrorCode::unsupported, "{}: text-to-image with class or added embeddings is not available yet",
          printable(path));
 
+  adapters = std::make_unique<pipelines::Adapters>(files, options.warn);
   text_encoder = std::make_unique<pipelines::PromptEncoder>(files, text::ClipTokenizer::load(tokenizer), options,
                                                             context, chosen_dtype(options.text_encoder, context->isa),
                                                             arena, [this](Component& next) { enter(next); });
@@ -129,6 +130,7 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   check_side("height", r.height);
   job.prompt = text_encoder->plan(r, false);
   job.negative = text_encoder->plan(r, true);
+  resolve_adapters(job);
   // Throw for bad names, values and combinations. Mixing several conditionings takes the negative one as its origin.
   const bool always_guided = sampler_for(r)->wants_unconditional();
   job.guided = r.guidance_scale > 1 || always_guided || job.prompt.mixed();
@@ -322,6 +324,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   residency = plan_residency(job, true);
   job.batch_size = residency.batch_size;
 
+  seconds.lora = use_text_adapters(job) + use_unet_adapters(job);
   auto stage = Clock::now();
   text_encoder->encode(texts_of(job));
   seconds.text_encode = seconds_since(stage) - (compiled() - compiled_before);
@@ -376,6 +379,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   }
   if (trace) trace("decoded", all_decoded);
   result.latents = latents;
+  result.loras = job.loras;
   seconds.compile = compiled() - compiled_before;
   seconds.total = seconds_since(start);
   return result;
@@ -436,7 +440,9 @@ TextToImagePipeline TextToImagePipeline::load(const std::string& path, const Loa
   return TextToImagePipeline(std::move(impl));
 }
 
-void TextToImagePipeline::validate(const TextToImageRequest& request) const { impl_->resolve(request); }
+void TextToImagePipeline::validate(const TextToImageRequest& request) const {
+  impl_->check_adapters(impl_->resolve(request));
+}
 
 TextToImageResult TextToImagePipeline::generate(const TextToImageRequest& request,
                                                 const std::function<void(const StepProgress&)>& progress,
@@ -451,18 +457,22 @@ Timings TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest
   const std::lock_guard lock(impl_->mutex);
   if (requests.empty()) return {};
   const auto planned = Clock::now();
-  std::vector<pipelines::PromptText> texts;
-  for (size_t i = 0; i < requests.size(); ++i) {
-    const Impl::Job job = impl_->resolve(requests[i]);
-    if (i == 0) impl_->residency = impl_->plan_residency(job, true);
-    for (pipelines::PromptText& text : Impl::texts_of(job)) texts.push_back(std::move(text));
-  }
+  std::vector<Impl::Job> jobs;
+  for (const TextToImageRequest& request : requests) jobs.push_back(impl_->resolve(request));
+  impl_->residency = impl_->plan_residency(jobs.front(), true);
   const auto start = Clock::now();
   const double compiled_before = impl_->text_encoder->compile_seconds();
-  impl_->text_encoder->encode(texts);
   Timings seconds;
+  // Neighbours with the same adapters go together.
+  for (size_t begin = 0, end = 0; begin < jobs.size(); begin = end) {
+    std::vector<pipelines::PromptText> texts;
+    for (; end < jobs.size() && jobs[end].prompt.adapters == jobs[begin].prompt.adapters; ++end)
+      for (pipelines::PromptText& text : Impl::texts_of(jobs[end])) texts.push_back(std::move(text));
+    seconds.lora += impl_->use_text_adapters(jobs[begin]);
+    impl_->text_encoder->encode(texts);
+  }
   const double packing = impl_->text_encoder->compile_seconds() - compiled_before;
-  seconds.text_encode = seconds_since(start) - packing;
+  seconds.text_encode = seconds_since(start) - packing - seconds.lora;
   seconds.compile = packing + std::chrono::duration<double>(start - planned).count();
   return seconds;
 }

@@ -7,6 +7,7 @@
 
 #include <easel/pipeline.h>
 
+#include "pipelines/adapters.h"
 #include "pipelines/component.h"
 #include "pipelines/conditioning.h"
 #include "pipelines/model_files.h"
@@ -31,10 +32,21 @@ struct TextToImagePipeline::Impl {
     bool guided = false;
     int batch_size = 1;
     pipelines::PromptPlan prompt, negative;
-    int64_t tokens = 0;  ///< of the conditioning, all chunks
+    int64_t tokens = 0;       ///< of the conditioning, all chunks
+    std::vector<Lora> loras;  ///< of the request, then those of the prompt
   };
   /// Throws invalid_argument naming the option.
   Job resolve(const TextToImageRequest& request) const;
+  // text_to_image_adapters.cpp
+  /// Fills in the adapters of a job whose prompts are planned. Throws io for files that are not there.
+  void resolve_adapters(Job& job) const;
+  /// Throws for adapters that do not fit the model.
+  void check_adapters(const Job& job) const;
+  /// From here on the networks are those of the job. Return seconds.
+  double use_text_adapters(const Job& job);
+  double use_unet_adapters(const Job& job);
+  static const exec::Replacements& replacements_of(const pipelines::ComponentReplacements& all,
+                                                   const std::string& component);
   // residency.cpp
   /// The first way to run the request that fits into the memory limit, and (within_available) into the machine.
   /// Throws out_of_memory before anything is packed, saying what would fit.
@@ -74,6 +86,8 @@ struct TextToImagePipeline::Impl {
   pipelines::ModelFiles files;
   device::ContextPtr context;
   std::shared_ptr<exec::Arena> arena = std::make_shared<exec::Arena>();
+  std::unique_ptr<pipelines::Adapters> adapters;
+  std::shared_ptr<const pipelines::ComponentReplacements> unet_adapters;  ///< what the UNet was last given
   std::unique_ptr<pipelines::PromptEncoder> text_encoder;
   std::unique_ptr<pipelines::Component> unet, vae_decoder;
   pipelines::Residency residency;  ///< of the request that runs

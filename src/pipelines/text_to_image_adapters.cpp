@@ -1,0 +1,64 @@
+// Adapters of a request: which they are, and putting them into the networks.
+#include <chrono>
+#include <cmath>
+
+#include "base/fail.h"
+#include "pipelines/text_to_image_impl.h"
+
+namespace easel {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+}  // namespace
+
+void TextToImagePipeline::Impl::resolve_adapters(Job& job) const {
+  job.loras = job.request.loras;
+  for (const text::LoraTag& tag : job.prompt.loras) job.loras.push_back({tag.name, tag.unet_weight, tag.text_weight});
+  for (Lora& lora : job.loras) {
+    lora.path = pipelines::find_lora(lora.path, options.lora_dirs);
+    if (!std::isfinite(lora.unet_weight) || !std::isfinite(lora.text_weight))
+      fail(ErrorCode::invalid_argument, "--lora {}: expected finite weights, found {} and {}",
+           printable(lora.path, 400), lora.unet_weight, lora.text_weight);
+  }
+  job.prompt.adapters = job.negative.adapters = adapters->text_key(job.loras);
+}
+
+void TextToImagePipeline::Impl::check_adapters(const Job& job) const {
+  if (!job.loras.empty()) adapters->replacements(job.loras);
+}
+
+const exec::Replacements& TextToImagePipeline::Impl::replacements_of(const pipelines::ComponentReplacements& all,
+                                                                     const std::string& component) {
+  static const exec::Replacements kNone;
+  const auto found = all.find(component);
+  return found == all.end() ? kNone : found->second;
+}
+
+double TextToImagePipeline::Impl::use_text_adapters(const Job& job) {
+  const auto start = Clock::now();
+  const auto made = adapters->replacements(job.loras);
+  text_encoder->use_adapters(job.prompt.adapters, replacements_of(*made, "text_encoder"));
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double TextToImagePipeline::Impl::use_unet_adapters(const Job& job) {
+  const auto start = Clock::now();
+  const auto made = adapters->replacements(job.loras);
+  if (made != unet_adapters) {
+    unet_adapters = nullptr;  // none for certain, should this fail
+    unet->replace(replacements_of(*made, "unet"));
+    unet_adapters = made;
+  }
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double TextToImagePipeline::use_adapters(const TextToImageRequest& request) {
+  impl_->require_weights();
+  const std::lock_guard lock(impl_->mutex);
+  const Impl::Job job = impl_->resolve(request);
+  return impl_->use_text_adapters(job) + impl_->use_unet_adapters(job);
+}
+
+}  // namespace easel
