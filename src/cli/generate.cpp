@@ -102,6 +102,7 @@ class Generation {
     const TextToImageResult result = pipeline.generate(
         request, [&](const StepProgress& progress) { bar_.steps(label, progress); }, trace);
     add(seconds_, result.seconds);
+    adapted_ |= !result.loras.empty();
     for (size_t i = 0; i < result.pictures.size(); ++i) {
       const Picture& picture = result.pictures[i];
       if (job.only_index && picture.index != *job.only_index) continue;
@@ -133,18 +134,18 @@ class Generation {
   }
 
   void print_json(const TextToImagePipeline::Info& info) const {
-    const nlohmann::ordered_json out = {{"images", images_},
-                                        {"seconds",
-                                         {{"load", seconds_.load},
-                                          {"compile", seconds_.compile},
-                                          {"text_encode", seconds_.text_encode},
-                                          {"lora", seconds_.lora},
-                                          {"steps", seconds_.steps},
-                                          {"decode", seconds_.decode},
-                                          {"total", seconds_.total}}},
-                                        {"peak_memory_bytes", device::peak_resident_memory()},
-                                        {"device", info.device},
-                                        {"threads", info.threads}};
+    nlohmann::ordered_json out = {{"images", images_},
+                                  {"seconds",
+                                   {{"load", seconds_.load},
+                                    {"compile", seconds_.compile},
+                                    {"text_encode", seconds_.text_encode},
+                                    {"steps", seconds_.steps},
+                                    {"decode", seconds_.decode},
+                                    {"total", seconds_.total}}},
+                                  {"peak_memory_bytes", device::peak_resident_memory()},
+                                  {"device", info.device},
+                                  {"threads", info.threads}};
+    if (adapted_) out["seconds"]["lora"] = seconds_.lora;
     std::puts(out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
   }
 
@@ -155,6 +156,7 @@ class Generation {
   nlohmann::ordered_json images_ = nlohmann::ordered_json::array();
   std::vector<io::Image> grid_;
   LoraHashes lora_hashes_;
+  bool adapted_ = false;
 };
 
 }  // namespace

@@ -67,10 +67,12 @@ class Delta {
 
   ConstantPtr bias(const char* role, double factor) const {
     const Tensor& values = *layer_.find(role);
-    if (target_.bias == 0 || values.numel() != target_.bias)
-      fail(ErrorCode::shape_mismatch, "{}: layer '{}': expected {} for its bias, found shape {}", where_,
-           printable(layer_.key), target_.bias == 0 ? "nothing" : std::to_string(target_.bias) + " values",
-           values.shape().str());
+    if (target_.bias == 0)
+      fail(ErrorCode::unsupported, "{}: layer '{}': adds a bias, which '{}' of the {} has not", where_,
+           printable(layer_.key), target_.module, target_.component);
+    if (values.numel() != target_.bias)
+      fail(ErrorCode::shape_mismatch, "{}: layer '{}': expected {} values for its bias, found shape {}", where_,
+           printable(layer_.key), target_.bias, values.shape().str());
     return Constant::scale(Constant::reshape(literal(role), {target_.bias}), factor);
   }
 

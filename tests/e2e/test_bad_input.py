@@ -74,7 +74,7 @@ class Options(Case):
 
     def test_options_of_later_versions(self):
         for option in ("--init-image", "--mask", "--strength", "--control-net", "--control-image", "--control-scale",
-                       "--lora", "--preset", "--frames"):
+                       "--preset", "--frames"):
             self.bad(2, option, "not available yet", args=["a boat", *TINY, option, "x"])
         self.bad(2, "--device", "cuda", "cpu", args=["a boat", *TINY, "--device", "cuda"])
         self.bad(2, "--dtype", "fp33", args=["a boat", *TINY[:-2], "--dtype", "fp33"])
