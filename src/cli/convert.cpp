@@ -8,6 +8,7 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/interrupts.h"
+#include "cli/lora_options.h"
 #include "cli/progress_bar.h"
 #include "pipelines/convert.h"
 
@@ -28,6 +29,7 @@ Writes a model, or any file of tensors, in another form. INPUT: .safetensors, .c
                          that becomes a file
   --component PART       unet, vae or text_encoder alone, in a file
   --vae FILE             replaces the VAE
+  --lora FILE[:WEIGHT]   merges an adapter in, repeatable; --lora-dir DIR: see docs/LORA.md
   --tokenizer DIR        vocab.json and merges.txt for a new folder; single files hold none
   --max-shard-size SIZE  several safetensors files of at most 2GB, 500MB, …, with an index
   --weights X,Y[,Z]      merge: X·A + Y·B + Z·C
@@ -102,6 +104,7 @@ void print_text(const pipelines::ConvertResult& result, const std::string& outpu
 int convert(std::span<const std::string> args) {
   std::optional<std::string> paths[4], dtype, names, component, vae, tokenizer, shard, weights;
   std::optional<double> difference;
+  std::vector<std::string> loras, lora_dirs;
   bool check = false, json = false, quiet = false;
   Arguments arguments("convert", kHelp);
   arguments.positional("INPUT", paths[0]);
@@ -119,7 +122,8 @@ int convert(std::span<const std::string> args) {
   arguments.flag("--check", check);
   arguments.flag("--json", json);
   arguments.flag("--quiet", quiet);
-  arguments.not_yet("--lora");
+  arguments.texts("--lora", loras);
+  arguments.texts("--lora-dir", lora_dirs);
   if (!arguments.parse(args)) return 0;
 
   pipelines::ConvertOptions options;
@@ -154,6 +158,8 @@ int convert(std::span<const std::string> args) {
          printable(*component, 40));
   options.component = component.value_or("");
   options.vae = vae.value_or("");
+  for (const std::string& lora : loras) options.loras.push_back(parse_lora(lora, lora_dirs));
+  options.warn = print_warning;
   options.tokenizer = tokenizer.value_or("");
   if (shard) options.max_shard_bytes = parse_size("--max-shard-size", *shard);
   options.check = check;

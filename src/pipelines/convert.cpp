@@ -9,6 +9,7 @@
 #include "base/fail.h"
 #include "io/atomic_file.h"
 #include "io/gguf.h"
+#include "pipelines/merged_tensors.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/model_tensors.h"
 
@@ -47,6 +48,7 @@ class Converter {
     for (size_t i = 0; i < options_.inputs.size(); ++i)
       models_.push_back(std::make_unique<ModelTensors>(options_.inputs[i], i == 0 ? options_.vae : ""));
     choose_names();
+    merged_ = std::make_unique<MergedTensors>(first(), options_.loras, options_.warn);
     if (target_ == Target::folder)
       write_folder();
     else
@@ -138,6 +140,7 @@ class Converter {
     }
     out.terms.push_back({tensor.file, tensor.info, 1});
     if (models_.size() > 1 && is_floating(tensor.info->dtype)) add_terms(tensor, out);
+    merged_->apply(tensor, out);
     choose_encoding(tensor, out);
     return out;
   }
@@ -338,6 +341,7 @@ class Converter {
   Target target_ = Target::safetensors;
   Names names_ = Names::keep;
   std::vector<std::unique_ptr<ModelTensors>> models_;
+  std::unique_ptr<MergedTensors> merged_;
   uint64_t expected_bytes_ = 0;
   ConvertResult result_;
 };

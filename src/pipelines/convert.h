@@ -1,9 +1,12 @@
 // From model files to other model files: names, precision, containers, shards; merges of checkpoints.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <easel/lora.h>
 
 #include "pipelines/model_files.h"
 #include "pipelines/tensor_recipe.h"
@@ -20,7 +23,9 @@ struct ConvertOptions {
   Names names = Names::keep;         ///< keep: a folder's names become original ones in a single file
   std::string component;             ///< "unet", "vae" or "text_encoder": that part alone; empty: everything
   std::string vae;                   ///< a VAE that replaces the model's own
-  std::string tokenizer;             ///< folder whose tokenizer goes into a diffusers folder
+  std::vector<Lora> loras;           ///< merged into the UNet and the text encoder
+  std::function<void(const std::string&)> warn;  ///< of adapters; may be empty
+  std::string tokenizer;                         ///< folder whose tokenizer goes into a diffusers folder
   /// One weight per input: Σ wᵢ·inputᵢ. Empty for a single input.
   std::vector<double> weights;
   uint64_t max_shard_bytes = 0;  ///< safetensors only; 0: one file

@@ -44,9 +44,12 @@ const std::vector<Signature>& table() {
       // Adapters first: they borrow the names of what they change.
       {"LoRA", Part::lora, "kohya", "*.lora_down.weight", {}},
       {"LoRA", Part::lora, "diffusers", "*.lora_A.weight", {}},
+      {"LoRA", Part::lora, "diffusers", "*.lora.down.weight", {}},
+      {"LoRA", Part::lora, "diffusers", "*.lora_linear_layer.down.weight", {}},
       {"LoRA", Part::lora, "diffusers, early", "*_lora.down.weight", {}},
       {"LoHa", Part::lora, "lycoris", "*.hada_w1_a", {}},
       {"LoKr", Part::lora, "lycoris", "*.lokr_w1", {}},
+      {"LoKr", Part::lora, "lycoris", "*.lokr_w1_a", {}},
       {"ControlNet", Part::control_net, "original", "control_model.input_hint_block.0.weight", {}},
       {"ControlNet", Part::control_net, "original", "input_hint_block.0.weight", {}},
       {"ControlNet", Part::control_net, "diffusers", "controlnet_cond_embedding.conv_in.weight", {}},

@@ -49,6 +49,7 @@ ModelTensors::ModelTensors(const std::string& path, const std::string& vae_path)
   }
   if (folder_) {
     const ModelFiles files = read_diffusers_folder(path, {"", vae_path, ""});
+    family = files.family;
     unet = files.unet;
     vae = files.vae;
     text_encoder = files.text_encoder;
@@ -68,6 +69,7 @@ ModelTensors::ModelTensors(const std::string& path, const std::string& vae_path)
     const Match* match = identity.find(part);
     return model && match ? std::string(match->row->family) : std::string();
   };
+  family = family_of(Part::denoiser);
   if (family_of(Part::denoiser) == "Stable Diffusion 1.x") {
     const UNetFiles files = read_unet(path, where);
     unet = files.config;

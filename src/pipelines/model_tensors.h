@@ -43,6 +43,7 @@ class ModelTensors {
   std::optional<models::UNet2DConditionConfig> unet;
   std::optional<models::AutoencoderKLConfig> vae;
   std::optional<models::ClipTextConfig> text_encoder;
+  std::string family;        ///< of the denoiser; empty where there is none
   nlohmann::json scheduler;  ///< null where nothing says it
   int64_t sample_size = 64;
   std::set<std::string> replaced;  ///< components that are not the model's own

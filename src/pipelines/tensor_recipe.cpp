@@ -106,6 +106,17 @@ class Cook {
   }
 
   std::span<const float> values(const Recipe& recipe, int64_t begin, int64_t count) {
+    if (!recipe.change) return sum(recipe, begin, count);
+    if (begin == 0) {
+      Tensor all = Tensor::empty(DType::f32, recipe.shape);
+      for (int64_t at = 0, size = recipe.shape.numel(); at < size; at += kPiece)
+        std::ranges::copy(sum(recipe, at, std::min(kPiece, size - at)), all.data<float>() + at);
+      changed_ = recipe.change(all);
+    }
+    return {changed_.data<float>() + begin, static_cast<size_t>(count)};
+  }
+
+  std::span<const float> sum(const Recipe& recipe, int64_t begin, int64_t count) {
     values_.resize(static_cast<size_t>(count));
     for (size_t t = 0; t < recipe.terms.size(); ++t) {
       const Recipe::Term& term = recipe.terms[t];
@@ -149,7 +160,7 @@ class Cook {
   ThreadPool pool_;
   std::vector<float> values_, term_;
   std::vector<std::byte> out_;
-  Tensor integers_;
+  Tensor integers_, changed_;
 };
 
 void release(const Recipe& recipe, int64_t begin, int64_t count) {
@@ -176,13 +187,14 @@ Encoding parse_encoding(const std::string& where, const std::string& name) {
 }
 
 bool Recipe::copied() const {
-  return terms.size() == 1 && terms[0].weight == 1 && terms[0].info->dtype == encoding.dtype &&
+  return !change && terms.size() == 1 && terms[0].weight == 1 && terms[0].info->dtype == encoding.dtype &&
          terms[0].info->format == encoding.format && terms[0].info->strides.empty();
 }
 
 bool Recipe::lossy() const {
   if (copied() || !is_floating(encoding.dtype)) return false;
   if (encoding.format != BlockFormat::none) return true;
+  if (change) return encoding.dtype != DType::f32 && encoding.dtype != DType::f64;
   if (encoding.dtype == DType::f64 || encoding.dtype == DType::f32)
     return std::ranges::any_of(terms, [](const Term& t) { return t.info->dtype == DType::f64; });
   const io::TensorInfo& info = *terms[0].info;

@@ -111,6 +111,40 @@ class Lora(Case):
         done = run("generate", *TINY, "sea", "--lora", LORA / "kohya.safetensors", "--json", "--out-dir", self.out)
         self.assertGreater(json.loads(done.stdout)["seconds"]["lora"], 0)
 
+    def test_convert_merges_them_in(self):
+        loras = ["--lora", f"{LORA / 'kohya.safetensors'}:0.8:0.5", "--lora", LORA / "locon.safetensors"]
+        expected, _ = self.trace(*loras)
+        merged = self.folder / "merged"
+        done = run("convert", MODEL, merged, *loras, "--check")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        trace = self.folder / "merged.safetensors"
+        done = run("generate", *INDEX["args"], "--model", merged, "--initial-latents",
+                   LORA / "initial_latents.safetensors", "--trace", trace, "--out-dir", self.out, "--quiet")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = read_safetensors(trace)
+        for name in ("prompt_embeds", "latents.2", "decoded"):
+            self.assertEqual(found[name], expected[name], name)  # float32 holds every bit
+        done = run("convert", MODEL, self.folder / "one.safetensors", *loras, "--dtype", "fp16", "--check", "--json")
+        self.assertLess(json.loads(done.stdout)["check"]["worst"]["f16"]["relative_error"], 1e-3)
+        other = self.folder / "vae.safetensors"
+        done = run("convert", MODEL / "vae/diffusion_pytorch_model.safetensors", other, *loras)
+        self.check_refusal(done, 2, ["--lora", "UNet"])
+        self.assertFalse(other.exists())
+
+    def test_inspect_tells_what_a_file_is(self):
+        done = run("inspect", LORA / "kohya.safetensors", "--json")
+        lora = json.loads(done.stdout)["lora"]
+        self.assertEqual(lora["for"], "Stable Diffusion 1.x")
+        self.assertEqual(lora["naming"], "kohya")
+        self.assertEqual(sum(lora["ranks"].values()), sum(lora["layers"].values()))
+        self.assertEqual(set(lora["ranks"]), {"2", "3", "4"})
+        self.assertEqual(set(lora["layers"]), {"unet", "text_encoder"})
+        self.assertEqual(lora["not_read"], [])
+        done = run("inspect", LORA / "dora.safetensors")
+        self.assertIn("LoRA, DoRA ×", done.stdout)
+        for name, kind in (("lycoris_loha", "LoHa"), ("lycoris_lokr", "LoKr"), ("early", "LoRA")):
+            self.assertIn(f"adapters    {kind} ×", run("inspect", LORA / f"{name}.safetensors").stdout)
+
     # ---- bad input ---------------------------------------------------------------------------------------------------
 
     def changed(self, edit, name="bad.safetensors", source="kohya.safetensors"):
