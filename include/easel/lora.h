@@ -15,4 +15,9 @@ struct Lora {
   bool operator==(const Lora&) const = default;
 };
 
+/// How adapters act. merge: their values are added to the weights, which costs nothing when the model runs. runtime: in
+/// the UNet they run beside its layers, which costs a little at every step, and changing them packs no weight of the
+/// model again; what has no such form (LoHa, LoKr, DoRA, text encoders) is merged. Pictures differ by roundings.
+enum class LoraMode { merge, runtime };
+
 }  // namespace easel

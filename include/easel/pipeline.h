@@ -98,6 +98,7 @@ struct TextToImageRequest {
   /// Adapters that act on this request alone: the pipeline changes only the weights that differ from the request
   /// before. In the style a1111, <lora:name:weight> in the prompt adds more.
   std::vector<Lora> loras;
+  LoraMode lora_mode = LoraMode::merge;
   uint64_t seed = 0;
   int64_t width = 0, height = 0;  ///< pixels, multiples of the VAE's factor (8); 0: the model's own size
   int num_images_per_prompt = 1;

@@ -43,7 +43,8 @@ the median of all rounds. Loading and compiling happen once.
   --guidance-scale X            1 or less: no negative branch (7.5)
   --steps N                     denoiser steps of a round (2)
   --rounds N                    (3)
-  --lora FILE[:WEIGHT]          with adapters, and what changing to them takes; --lora-dir DIR
+  --lora FILE[:WEIGHT]          with adapters, and what changing them takes; --lora-dir DIR,
+                                --lora-mode merge|runtime
   --dtype TYPE                  fp32, bf16 or fp16; default: bf16 where the processor has it
   --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    for one part
   --device cpu  --threads N     default: one thread per physical core
@@ -119,6 +120,7 @@ class Benchmark {
     r.steps = static_cast<int>(options.steps.value_or(2));
     r.sampler = "ddim";  // one run of the denoiser per step, whatever the model's own scheduler
     r.loras = options.model.adapters();
+    r.lora_mode = options.model.adapter_mode();
     pipeline_->validate(r);
   }
 

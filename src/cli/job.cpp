@@ -114,12 +114,14 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
     for (const std::string& path : *picture.lora_dirs) model.lora_dirs.push_back(expand_home(path));
   if (model.loras.empty() && picture.loras)
     for (const std::string& lora : *picture.loras) model.loras.push_back(expand_home(lora));
+  if (!model.lora_mode) model.lora_mode = picture.lora_mode;
   job.load = model.load_options();
   // The prompts of a call are all encoded before the first picture.
   job.load.keep_text_encoder = false;
 
   TextToImageRequest base;
   base.loras = model.adapters();
+  base.lora_mode = model.adapter_mode();
   base.negative_prompt = either(options.negative_prompt, picture.negative_prompt).value_or("");
   base.prompt_style = either(options.prompt_style, picture.prompt_style).value_or("");
   base.clip_skip = static_cast<int>(either(options.clip_skip, picture.clip_skip).value_or(1));
@@ -183,6 +185,7 @@ PictureMetadata describe_picture(const Job& job, const TextToImageRequest& reque
     for (const auto& value : values) field->push_back(text_of(value));
   };
   list(m.loras, request.loras, format_lora);
+  if (request.lora_mode == LoraMode::runtime) m.lora_mode = "runtime";
   // Where names of the prompt were found.
   if (!lora_hashes.empty())
     list(m.lora_dirs, job.load.lora_dirs,

@@ -20,7 +20,7 @@ Makes pictures from a prompt and prints their paths.
   --prompt-file FILE            one prompt per line instead; blank lines and # comments are skipped
   --prompt-style STYLE          comfy or a1111: weights (a:1.2), {a|b} and more, see docs/PROMPTS.md
   --clip-skip N  --embedding FILE|DIR    the text encoder's layer from its end; textual inversions
-  --lora FILE[:WEIGHT]          LoRA, LoHa, LoKr, DoRA, several too; --lora-dir DIR: docs/LORA.md
+  --lora FILE[:WEIGHT]          LoRA, LoHa, …; --lora-dir DIR, --lora-mode merge|runtime: docs/LORA.md
   --from-image PNG              make that picture again, from what its file says; options override
 
   --model DIR|FILE|NAME         folder, file (.safetensors, .ckpt, .gguf) or name (the demo model)
@@ -73,6 +73,7 @@ void ModelOptions::add_to(Arguments& arguments) {
   arguments.texts("--embedding", embeddings);
   arguments.texts("--lora", loras);
   arguments.texts("--lora-dir", lora_dirs);
+  arguments.text("--lora-mode", lora_mode);
 }
 
 LoadOptions ModelOptions::load_options() const {
@@ -126,6 +127,13 @@ std::vector<Lora> ModelOptions::adapters() const {
   std::vector<Lora> out;
   for (const std::string& text : loras) out.push_back(parse_lora(text, lora_dirs));
   return out;
+}
+
+LoraMode ModelOptions::adapter_mode() const {
+  const std::string mode = lora_mode.value_or("merge");
+  if (mode != "merge" && mode != "runtime")
+    fail(ErrorCode::invalid_argument, "--lora-mode: expected merge or runtime, found \"{}\"", printable(mode, 40));
+  return mode == "runtime" ? LoraMode::runtime : LoraMode::merge;
 }
 
 namespace {

@@ -24,6 +24,7 @@ void each_field(Metadata& m, Visit&& visit) {
   visit("embeddings", m.embeddings);
   visit("loras", m.loras);
   visit("lora_dirs", m.lora_dirs);
+  visit("lora_mode", m.lora_mode);
   visit("lora_hashes", m.lora_hashes);
   visit("steps", m.steps);
   visit("sampler", m.sampler);

@@ -18,6 +18,7 @@ struct PictureMetadata {
   std::optional<int64_t> clip_skip;                          ///< where it is not 1
   std::optional<std::vector<std::string>> embeddings;        ///< paths given with --embedding
   std::optional<std::vector<std::string>> loras, lora_dirs;  ///< given with --lora and --lora-dir
+  std::optional<std::string> lora_mode;                      ///< where it is not merge
   std::optional<std::string> lora_hashes;                    ///< of all adapters, also those of the prompt
   std::optional<int64_t> steps, width, height, num_images_per_prompt;
   std::optional<int64_t> index;                   ///< of this picture among those of its prompt

@@ -6,6 +6,7 @@
 #include "base/fail.h"
 #include "exec/call.h"
 #include "exec/row_values.h"
+#include "graph/side_branches.h"
 
 namespace easel::exec {
 
@@ -34,6 +35,13 @@ WeightStore::WeightStore(std::shared_ptr<const WeightSource> source, device::Con
     : source_(std::move(source)), context_(std::move(context)) {}
 
 void WeightStore::check_outline(const Constant& weight) const {
+  if (const auto own = replacements_.find(weight.weight_name());
+      own != replacements_.end() && graph::is_side_weight(weight.weight_name())) {
+    if (own->second->shape().numel() != weight.shape().numel())
+      fail(ErrorCode::shape_mismatch, "'{}': expected shape {}, found {}", weight.weight_name(), weight.shape().str(),
+           own->second->shape().str());
+    return;
+  }
   if (!source_) fail(ErrorCode::io, "tensor '{}': expected weights, found none beside the plan", weight.weight_name());
   const WeightSource::Outline stored = source_->outline(weight.weight_name());
   if (!same_up_to_trailing_ones(stored.shape, weight.shape()))
@@ -187,8 +195,8 @@ void WeightStore::fill(const graph::ConstantPtr& constant, const ops::PackFormat
     weight.data = weight.buffer.data();
     release_sources(*constant);
   } else {
-    const bool in_file =
-        constant->kind() == Constant::Kind::weight && values.raw() == source_->load(constant->weight_name()).raw();
+    const bool in_file = constant->kind() == Constant::Kind::weight && !replaced(*constant) &&
+                         values.raw() == source_->load(constant->weight_name()).raw();
     weight.bytes = in_file ? 0 : values.bytes();
     weight.tensor = std::move(values);
     weight.data = weight.tensor.raw();
@@ -200,6 +208,7 @@ void WeightStore::replace(Replacements replacements) {
   std::lock_guard lock(mutex_);
   for (const auto& [name, expression] : replacements) {
     check(*expression);
+    if (graph::is_side_weight(name)) continue;
     const Shape stored = source_ ? source_->outline(name).shape : expression->shape();
     if (stored.numel() != expression->shape().numel())
       fail(ErrorCode::shape_mismatch, "tensor '{}': expected values of shape {}, found {}", name, stored.str(),
@@ -208,7 +217,9 @@ void WeightStore::replace(Replacements replacements) {
   std::set<std::string> changed;
   const auto note = [&](const Replacements& from, const Replacements& other) {
     for (const auto& [name, expression] : from)
-      if (const auto same = other.find(name); same == other.end() || same->second->key() != expression->key())
+      if (const auto same = other.find(name);
+          (same == other.end() && !(graph::is_side_weight(name) && &from == &replacements_)) ||
+          (same != other.end() && same->second->key() != expression->key()))
         changed.insert(name);
   };
   note(replacements_, replacements);
@@ -241,9 +252,9 @@ int64_t WeightStore::working_bytes(const Constant& constant, bool has_target) co
   if (cast || constant.kind() == Constant::Kind::weight) {
     const Constant& source = cast ? *operands[0] : constant;
     if (!source_) return constant.shape().numel() * size_of(DType::f32) + made;  // stored in f32, for all one knows
-    const Tensor stored = load(source);
     if (const auto found = replacements_.find(source.weight_name()); found != replacements_.end())
-      return stored.bytes() + RowValues::working_bytes(*found->second) + made;
+      return source.shape().numel() * size_of(DType::f32) + RowValues::working_bytes(*found->second) + made;
+    const Tensor stored = load(source);
     return stored.bytes() + (stored.dtype() == constant.dtype() ? 0 : made);
   }
   int64_t sum = made;

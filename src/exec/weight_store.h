@@ -65,8 +65,10 @@ class WeightStore {
   PackedWeightPtr get(const graph::ConstantPtr& constant, const ops::PackFormat* format);
   /// From now on these stand for source weights; those named before and not now are themselves again, to the bit.
   /// Copies that read a weight of which that is news are evaluated again, in place: programs that hold them go on with
-  /// the new values. No session may run meanwhile. Throws as check() does, and shape_mismatch for an expression of
-  /// another size than its weight, before anything changed; if something fails later, drop() has to follow.
+  /// the new values. Weights of side branches (graph/side_branches.h) have no source: they are what is given here, and
+  /// copies of those that are not given any more are left as they are. No session may run meanwhile. Throws as check()
+  /// does, and shape_mismatch for an expression of another size than its weight, before anything changed; if something
+  /// fails later, drop() has to follow.
   void replace(Replacements replacements);
   /// What get() would add to memory, in bytes, without reading anything.
   int64_t bytes_of(const graph::Constant& constant, const ops::PackFormat* format) const;

@@ -93,15 +93,15 @@ const LoraTargets& Adapters::targets() {
   return *targets_;
 }
 
-std::shared_ptr<const ComponentReplacements> Adapters::replacements(const std::vector<Lora>& loras) {
+std::shared_ptr<const Adaptation> Adapters::adaptation(const std::vector<Lora>& loras, LoraMode mode) {
   const std::lock_guard lock(mutex_);
-  std::string key;
+  std::string key = mode == LoraMode::runtime ? "runtime;" : "";
   for (const Lora& lora : loras)
     key += fmt::format("{}|{:a}|{:a};", key_of(lora.path), lora.unet_weight, lora.text_weight);
   if (made_ && key == made_for_) return made_;
   std::vector<OpenLora> opened;
   for (const Lora& lora : loras) opened.push_back({open(lora.path), lora.unet_weight, lora.text_weight});
-  made_ = std::make_shared<const ComponentReplacements>(merge_loras(opened, targets(), files_.family, warn_));
+  made_ = std::make_shared<const Adaptation>(adapt(opened, mode, targets(), files_.family, warn_));
   made_for_ = key;
   constexpr size_t kOpen = 16;
   if (open_.size() > kOpen) open_.clear();  // what is in use is held by its expressions

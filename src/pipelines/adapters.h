@@ -23,9 +23,9 @@ class Adapters {
   /// files must outlive this object.
   Adapters(const ModelFiles& files, std::function<void(const std::string&)> warn);
 
-  /// What stands for the weights of each component; the same object while neither `loras` nor their files change.
-  /// Throws as LoraFile::open() and merge_loras() do.
-  std::shared_ptr<const ComponentReplacements> replacements(const std::vector<Lora>& loras);
+  /// What the adapters make of each component; the same object while neither `loras` nor their files change.
+  /// Throws as LoraFile::open() and adapt() do.
+  std::shared_ptr<const Adaptation> adaptation(const std::vector<Lora>& loras, LoraMode mode);
   /// Stands for what `loras` do to text encoders; empty where there are none. Throws io for files that are not there.
   std::string text_key(const std::vector<Lora>& loras) const;
 
@@ -40,7 +40,7 @@ class Adapters {
   std::optional<LoraTargets> targets_;
   std::map<std::string, std::shared_ptr<const LoraFile>> open_;  // by key_of()
   std::string made_for_;
-  std::shared_ptr<const ComponentReplacements> made_;
+  std::shared_ptr<const Adaptation> made_;
 };
 
 }  // namespace easel::pipelines

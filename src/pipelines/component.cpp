@@ -9,6 +9,8 @@ namespace {
 // Sizes in use at one time: the full and the last batch of the current and of the previous request, for each branch of
 // guidance.
 constexpr size_t kMaxSessions = 8;
+// With and without, and another adapter.
+constexpr size_t kMaxVariants = 3;
 // Looking for what fits tries a dozen sizes.
 constexpr size_t kMaxPlans = 64;
 
@@ -64,6 +66,8 @@ exec::ProgramPtr Component::plan(const Bindings& sizes, const exec::BandOptions&
 void Component::set_observer(const exec::Session::Observer& observer) {
   observer_ = observer;
   for (const auto& [sizes, session] : sessions_) session->set_observer(observer_);
+  for (const auto& [ranks, other] : others_)
+    for (const auto& [sizes, session] : other.sessions) session->set_observer(observer_);
 }
 
 void Component::replace(exec::Replacements replacements) {
@@ -75,7 +79,23 @@ void Component::replace(exec::Replacements replacements) {
   }
 }
 
+void Component::use_side_branches(const graph::SideRanks& ranks) {
+  if (ranks == ranks_) return;
+  others_[ranks_] = {std::move(graph_), std::move(sessions_), std::move(plans_)};
+  auto found = others_.find(ranks);
+  if (found == others_.end()) {
+    if (others_.size() >= kMaxVariants) std::erase_if(others_, [&](const auto& other) { return !other.first.empty(); });
+    found = others_.emplace(ranks, Variant{with_side_branches(others_.at({}).graph, ranks), {}, {}}).first;
+  }
+  graph_ = std::move(found->second.graph);
+  sessions_ = std::move(found->second.sessions);
+  plans_ = std::move(found->second.plans);
+  others_.erase(found);
+  ranks_ = ranks;
+}
+
 void Component::drop() {
+  for (auto& [ranks, other] : others_) other.sessions.clear();
   sessions_.clear();
   store_.drop();
 }

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "exec/session.h"
+#include "graph/side_branches.h"
 
 namespace easel::pipelines {
 
@@ -29,6 +30,9 @@ class Component {
   /// What stands for weights from now on; see WeightStore::replace(). Packed copies and programs stay, and are as
   /// before once nothing is replaced any more. If that fails midway they are given back, as by drop().
   void replace(exec::Replacements replacements);
+  /// From now on layers have side branches of these ranks; their weights come by replace(), which has to follow.
+  /// Programs of a few earlier choices are kept; packed weights serve all.
+  void use_side_branches(const graph::SideRanks& ranks);
 
   /// Called for every command of every session from now on; an empty one ends that.
   void set_observer(const exec::Session::Observer& observer);
@@ -44,6 +48,15 @@ class Component {
 
   exec::CompileOptions options(const Bindings& sizes, const exec::BandOptions& bands) const;
 
+  /// What there is once for each choice of side branches.
+  struct Variant {
+    graph::Graph graph;
+    std::map<Key, std::shared_ptr<exec::Session>> sessions;
+    std::map<Key, exec::ProgramPtr> plans;
+  };
+
+  graph::SideRanks ranks_;                      // of what follows
+  std::map<graph::SideRanks, Variant> others_;  // not in use
   graph::Graph graph_;
   device::ContextPtr context_;
   DType precision_;

@@ -207,8 +207,56 @@ std::string list(const std::vector<std::string>& names) {
 
 }  // namespace
 
-ComponentReplacements merge_loras(const std::vector<OpenLora>& loras, const LoraTargets& targets,
-                                  const std::string& family, const std::function<void(const std::string&)>& warn) {
+namespace {
+
+// Rows of a branch are read in whole lines, and adapters of nearby ranks share a program.
+constexpr int64_t kRankStep = 16;
+
+/// Rank of the side branch that does what the deltas do; 0 where only merging does.
+int64_t side_rank(const std::vector<LoraDelta>& deltas, const LoraTarget& target) {
+  if (target.component != "unet" || (target.shape.rank() != 2 && target.shape.rank() != 4)) return 0;
+  int64_t rank = 0;
+  for (const LoraDelta& delta : deltas) {
+    if (delta.layer->kind != LoraLayer::Kind::lora || delta.layer->dora()) return 0;
+    rank += delta.layer->find("up")->numel() / target.shape[0];
+  }
+  rank = (rank + kRankStep - 1) / kRankStep * kRankStep;
+  constexpr int64_t kMost = 1024;
+  return rank <= kMost && 2 * rank < target.shape[0] ? rank : 0;
+}
+
+ConstantPtr zeros(const Shape& shape) {
+  return Constant::literal(Tensor::zeros(DType::f32, shape), "zeros " + shape.str());
+}
+
+void add_side_branch(const std::vector<LoraDelta>& deltas, const LoraTarget& target,
+                     const std::vector<std::string>& where, int64_t rank, Adaptation& out) {
+  const std::string weight = target.module + ".weight";
+  std::vector<ConstantPtr> ups, downs;
+  int64_t used = 0;
+  for (size_t i = 0; i < deltas.size(); ++i) {
+    auto [up, down] = Delta(deltas[i], target, where[i]).factors();
+    used += up->shape()[1];
+    ups.push_back(std::move(up));
+    downs.push_back(std::move(down));
+  }
+  const int64_t inputs = target.shape.numel() / target.shape[0];
+  if (used < rank) {
+    ups.push_back(zeros({target.shape[0], rank - used}));
+    downs.push_back(zeros({rank - used, inputs}));
+  }
+  Shape shape = target.shape;
+  shape[0] = rank;
+  exec::Replacements& unet = out.replacements[target.component];
+  unet[graph::side_down(weight)] = Constant::reshape(Constant::concat(downs, 0), shape);
+  unet[graph::side_up(weight)] = Constant::concat(ups, 1);
+  out.side_ranks[weight] = rank;
+}
+
+}  // namespace
+
+Adaptation adapt(const std::vector<OpenLora>& loras, LoraMode mode, const LoraTargets& targets,
+                 const std::string& family, const std::function<void(const std::string&)>& warn) {
   struct Work {
     std::vector<LoraDelta> deltas;
     std::vector<std::string> where;
@@ -256,14 +304,18 @@ ComponentReplacements merge_loras(const std::vector<OpenLora>& loras, const Lora
       all.where.insert(all.where.end(), part.where.begin(), part.where.end());
     }
   }
-  ComponentReplacements out;
+  Adaptation made;
+  ComponentReplacements& out = made.replacements;
   for (const auto& [target, all] : work) {
-    if (const ConstantPtr weight = merged_weight(all.deltas, *target, all.where))
+    const int64_t rank = mode == LoraMode::runtime ? side_rank(all.deltas, *target) : 0;
+    if (rank > 0)
+      add_side_branch(all.deltas, *target, all.where, rank, made);
+    else if (const ConstantPtr weight = merged_weight(all.deltas, *target, all.where))
       out[target->component][target->module + ".weight"] = weight;
     if (const ConstantPtr bias = merged_bias(all.deltas, *target, all.where))
       out[target->component][target->module + ".bias"] = bias;
   }
-  return out;
+  return made;
 }
 
 }  // namespace easel::pipelines

@@ -10,6 +10,7 @@
 #include <easel/lora.h>
 
 #include "exec/weight_store.h"
+#include "graph/side_branches.h"
 #include "pipelines/lora_targets.h"
 
 namespace easel::pipelines {
@@ -42,10 +43,16 @@ struct OpenLora {
 /// By component, what stands for its weights.
 using ComponentReplacements = std::map<std::string, exec::Replacements>;
 
+/// What adapters make of a model.
+struct Adaptation {
+  ComponentReplacements replacements;
+  graph::SideRanks side_ranks;  ///< of the UNet's side branches, whose weights are among its replacements
+};
+
 /// Throws unsupported for a LoRA of another family than `family`, saying which and listing the layers that match
 /// nothing, and shape_mismatch. Layers without a match in a LoRA that otherwise fits are left out, and one line per
-/// file says so to `warn`.
-ComponentReplacements merge_loras(const std::vector<OpenLora>& loras, const LoraTargets& targets,
-                                  const std::string& family, const std::function<void(const std::string&)>& warn);
+/// file says so to `warn`. mode runtime: layers of the UNet that only LoRAs change get side branches.
+Adaptation adapt(const std::vector<OpenLora>& loras, LoraMode mode, const LoraTargets& targets,
+                 const std::string& family, const std::function<void(const std::string&)>& warn);
 
 }  // namespace easel::pipelines

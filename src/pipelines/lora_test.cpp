@@ -169,6 +169,39 @@ TEST(Loras, ChangeFromRequestToRequestAndLeaveNoBit) {
   }
 }
 
+TEST(Loras, AtRunTimeModesAndFilesChangeAndLeaveNoBit) {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    LoadOptions o = options();
+    o.unet = precision;
+    auto pipeline = TextToImagePipeline::load(kModel, o);
+    const auto draw = [&](const std::vector<Lora>& loras, LoraMode mode) {
+      TextToImageRequest r = request(loras);
+      r.lora_mode = mode;
+      return pipeline.generate(r).latents;
+    };
+    const Lora a{kLoras + "kohya.safetensors", 0.7, 0}, b{kLoras + "no_alpha.safetensors"},
+        c{kLoras + "locon.safetensors"}, d{kLoras + "dora.safetensors"};
+    const Tensor plain = draw({}, LoraMode::merge);
+    const Tensor one = draw({a}, LoraMode::runtime), merged = draw({a}, LoraMode::merge);
+    EXPECT_FALSE(equal(one, plain));
+    EXPECT_FALSE(equal(one, merged)) << "branches ran";
+    const Tensor all = draw({a, b, c, d}, LoraMode::runtime);
+    const Tensor other = draw({b}, LoraMode::runtime);
+    EXPECT_TRUE(equal(draw({a}, LoraMode::runtime), one));
+    EXPECT_TRUE(equal(draw({b}, LoraMode::runtime), other));
+    EXPECT_TRUE(equal(draw({}, LoraMode::runtime), plain));
+    EXPECT_TRUE(equal(draw({a}, LoraMode::merge), merged));
+    EXPECT_TRUE(equal(draw({a, b, c, d}, LoraMode::runtime), all));
+    EXPECT_TRUE(equal(draw({}, LoraMode::merge), plain));
+    double error = 0, norm = 0;
+    for (int64_t i = 0; i < one.numel(); ++i) {
+      const double x = merged.data<float>()[i], e = one.data<float>()[i] - x;
+      error += e * e, norm += x * x;
+    }
+    EXPECT_LT(std::sqrt(error / norm), precision == Precision::fp32 ? 1e-5 : 3e-2);
+  }
+}
+
 TEST(Loras, PromptsWithDifferentOnesAreEncodedAhead) {
   const Lora kohya{kLoras + "kohya.safetensors", 1, 1};
   auto pipeline = TextToImagePipeline::load(kModel, options());

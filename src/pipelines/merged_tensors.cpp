@@ -17,7 +17,7 @@ MergedTensors::MergedTensors(const ModelTensors& model, const std::vector<Lora>&
   std::vector<OpenLora> opened;
   for (const Lora& lora : loras) opened.push_back({LoraFile::open(lora.path), lora.unet_weight, lora.text_weight});
   context_ = std::make_shared<device::Context>();
-  replacements_ = merge_loras(opened, targets, model.family, warn);
+  replacements_ = adapt(opened, LoraMode::merge, targets, model.family, warn).replacements;
 }
 
 void MergedTensors::apply(const ModelTensor& tensor, Recipe& recipe) const {

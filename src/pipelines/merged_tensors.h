@@ -16,7 +16,7 @@ namespace easel::pipelines {
 /// The tensors of a model that adapters change.
 class MergedTensors {
  public:
-  /// Opens the adapters. Throws as merge_loras() does, and invalid_argument for a file that is no model.
+  /// Opens the adapters. Throws as adapt() does, and invalid_argument for a file that is no model.
   MergedTensors(const ModelTensors& model, const std::vector<Lora>& loras,
                 const std::function<void(const std::string&)>& warn);
 

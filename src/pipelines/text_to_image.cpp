@@ -321,10 +321,10 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
     return text_encoder->compile_seconds() + unet->compile_seconds() + vae_decoder->compile_seconds();
   };
   const double compiled_before = compiled();
+  seconds.lora = use_text_adapters(job) + use_unet_adapters(job);
   residency = plan_residency(job, true);
   job.batch_size = residency.batch_size;
 
-  seconds.lora = use_text_adapters(job) + use_unet_adapters(job);
   auto stage = Clock::now();
   text_encoder->encode(texts_of(job));
   seconds.text_encode = seconds_since(stage) - (compiled() - compiled_before);

@@ -26,7 +26,7 @@ void TextToImagePipeline::Impl::resolve_adapters(Job& job) const {
 }
 
 void TextToImagePipeline::Impl::check_adapters(const Job& job) const {
-  if (!job.loras.empty()) adapters->replacements(job.loras);
+  if (!job.loras.empty()) adapters->adaptation(job.loras, job.request.lora_mode);
 }
 
 const exec::Replacements& TextToImagePipeline::Impl::replacements_of(const pipelines::ComponentReplacements& all,
@@ -38,17 +38,18 @@ const exec::Replacements& TextToImagePipeline::Impl::replacements_of(const pipel
 
 double TextToImagePipeline::Impl::use_text_adapters(const Job& job) {
   const auto start = Clock::now();
-  const auto made = adapters->replacements(job.loras);
-  text_encoder->use_adapters(job.prompt.adapters, replacements_of(*made, "text_encoder"));
+  const auto made = adapters->adaptation(job.loras, job.request.lora_mode);
+  text_encoder->use_adapters(job.prompt.adapters, replacements_of(made->replacements, "text_encoder"));
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 double TextToImagePipeline::Impl::use_unet_adapters(const Job& job) {
   const auto start = Clock::now();
-  const auto made = adapters->replacements(job.loras);
+  const auto made = adapters->adaptation(job.loras, job.request.lora_mode);
   if (made != unet_adapters) {
     unet_adapters = nullptr;  // none for certain, should this fail
-    unet->replace(replacements_of(*made, "unet"));
+    unet->use_side_branches(made->side_ranks);
+    unet->replace(replacements_of(made->replacements, "unet"));
     unet_adapters = made;
   }
   return std::chrono::duration<double>(Clock::now() - start).count();

@@ -87,7 +87,7 @@ struct TextToImagePipeline::Impl {
   device::ContextPtr context;
   std::shared_ptr<exec::Arena> arena = std::make_shared<exec::Arena>();
   std::unique_ptr<pipelines::Adapters> adapters;
-  std::shared_ptr<const pipelines::ComponentReplacements> unet_adapters;  ///< what the UNet was last given
+  std::shared_ptr<const pipelines::Adaptation> unet_adapters;  ///< what the UNet was last given
   std::unique_ptr<pipelines::PromptEncoder> text_encoder;
   std::unique_ptr<pipelines::Component> unet, vae_decoder;
   pipelines::Residency residency;  ///< of the request that runs

@@ -45,6 +45,17 @@ class Lora(Case):
                     self.assertLess(case["jitter"][name], bound / 10, name)
                 self.assertGreater(case["effect"], 100 * BOUNDS["latents"])
 
+    def test_every_case_at_run_time(self):
+        beside = 0
+        for case in INDEX["cases"]:
+            with self.subTest(case["name"]):
+                found, _ = self.trace("--lora-mode", "runtime", *options(case["loras"]))
+                merged, _ = self.trace(*options(case["loras"]))
+                for name, (error, bound) in self.errors(case, found).items():
+                    self.assertLess(error, bound, name)
+                beside += found["latents"] != merged["latents"]  # roundings tell that branches ran
+        self.assertGreaterEqual(beside, 8)
+
     def test_the_comparison_can_fail(self):
         cases = {case["name"]: case for case in INDEX["cases"]}
         found, _ = self.trace(*options([["kohya.safetensors", 1.01, 1]]))
@@ -106,6 +117,12 @@ class Lora(Case):
         self.assertEqual(len(together), 3)
         for path, prompt in zip(together, prompts.read_text().splitlines()):
             self.assertEqual(png_pixels(path), png_pixels(self.generate(*args, prompt)[0]), prompt)
+
+    def test_run_time_mode_is_noted_and_made_again(self):
+        path = self.picture("--lora", LORA / "kohya.safetensors", "--lora-mode", "runtime")
+        self.assertEqual(json.loads(png_text(path)["easel"])["lora_mode"], "runtime")
+        self.assertEqual(png_pixels(self.generate("--from-image", path)[0]), png_pixels(path))
+        self.refused(2, "--lora-mode", "later", args=[*TINY, "sea", "--lora-mode", "later"])
 
     def test_json_tells_the_seconds(self):
         done = run("generate", *TINY, "sea", "--lora", LORA / "kohya.safetensors", "--json", "--out-dir", self.out)

@@ -43,8 +43,10 @@ class Readers {
     if (std::holds_alternative<ops::LinearAttrs>(node.attrs) || std::holds_alternative<ops::Conv2dAttrs>(node.attrs)) {
       const Value& weight = graph_.value(node.inputs[1]);
       // Kernels read pairs, so an odd row stays as it is. The residual is added, not rounded.
-      return node.inputs[0] == id && std::count(node.inputs.begin(), node.inputs.end(), id) == 1 && weight.constant &&
-             weight.type.dtype == DType::bf16 && channels.value() % 2 == 0;
+      const auto* linear = std::get_if<ops::LinearAttrs>(&node.attrs);
+      const bool side = linear && linear->low_rank && node.inputs[linear->low_rank_input()] == id;
+      return (node.inputs[0] == id || side) && std::count(node.inputs.begin(), node.inputs.end(), id) == 1 &&
+             weight.constant && weight.type.dtype == DType::bf16 && channels.value() % 2 == 0;
     }
     const auto* attention = std::get_if<ops::AttentionAttrs>(&node.attrs);
     return attention && attention->precision == DType::bf16 && attention->scale > 0 &&
