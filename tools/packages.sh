@@ -1,7 +1,7 @@
 # The Debian packages that building, testing and checking need, and their installation. Sourced by bash scripts.
 
 packages_build="g++ cmake ninja-build pkg-config binutils libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev
-  libpng-dev libssl-dev libpcre2-dev libutf8proc-dev"
+  libpng-dev libjpeg-dev libwebp-dev libssl-dev libpcre2-dev libutf8proc-dev"
 packages_test="libgtest-dev python3"
 packages_check="clang clang-format clang-tidy libclang-rt-14-dev qemu-user git"
 

@@ -1,7 +1,9 @@
 """Times torch's operators on the list that bench_ops measured, and merges both into one table.
 
-    build/bench/bench_ops --json ops.json
-    python3 bench/peers/ops.py ops.json --out ops_with_torch
+    for i in 1 2 3; do build/bench/bench_ops --json ops$i.json; done
+    python3 bench/peers/ops.py ops1.json ops2.json ops3.json --out ops_with_torch
+
+Of several runs the best of each row counts, and torch is measured as often.
 
 Torch runs oneDNN and MKL underneath. It is given the products alone: inputs already in the dtype of
 the products, weights prepared, a bias where the layer has one, no other epilogue; never more work
@@ -74,8 +76,27 @@ def best_seconds(body):
     return best
 
 
-def measure(report):
-    """Adds `torch_seconds` to the rows of kernels that easel would choose."""
+def best_of(reports):
+    """One report with the smallest seconds of every row and the highest peaks. They must list the same rows."""
+    best = reports[0]
+    for report in reports[1:]:
+        for name, peak in report["peaks"].items():
+            best["peaks"][name] = max(best["peaks"][name], peak)
+        for row, other in zip(best["rows"], report["rows"], strict=True):
+            if (row["operator"], row["attributes"], row["inputs"]) != (other["operator"], other["attributes"], other["inputs"]):
+                sys.exit("the reports list different rows: they must come from one build, with the same options")
+            for key in ("seconds", "onednn_seconds"):
+                if key in row:
+                    row[key] = min(row[key], other[key])
+    for row in best["rows"]:
+        peak = best["peaks"]["bf16_gflops" if row["precision"] == "bf16" else "f32_gflops"]
+        if row["flops"]:
+            row["share_of_peak"] = row["flops"] * 1e-9 / row["seconds"] / peak
+    return best
+
+
+def measure(report, rounds):
+    """Adds `torch_seconds` to the rows of kernels that easel would choose: the best of `rounds` measurements."""
     import torch
 
     torch.set_num_threads(report["threads"])
@@ -87,7 +108,7 @@ def measure(report):
         body = torch_call(row)
         if body is None:
             continue
-        row["torch_seconds"] = best_seconds(body)
+        row["torch_seconds"] = min(best_seconds(body) for _ in range(rounds))
         print(f"{row['model']} {row['operator']}{row['attributes']} {row['inputs'][0]['shape']} "
               f"torch {row['torch_seconds'] * 1e3:.3f} ms, easel {row['seconds'] * 1e3:.3f} ms", file=sys.stderr, flush=True)
 
@@ -127,11 +148,11 @@ def slower(report):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("report", help="what bench_ops --json wrote")
+    parser.add_argument("reports", nargs="+", help="what bench_ops --json wrote, once or several times")
     parser.add_argument("--out", help="write OUT.md and OUT.json")
     args = parser.parse_args()
-    report = json.loads(Path(args.report).read_text())
-    measure(report)
+    report = best_of([json.loads(Path(path).read_text()) for path in args.reports])
+    measure(report, len(args.reports))
     peaks = report["peaks"]
     text = (f"{report['device']}, {report['isa']}, {report['threads']} threads; peaks in the same run: f32 "
             f"{peaks['f32_gflops']:.0f}, bf16 {peaks['bf16_gflops']:.0f} GFLOP/s, copy {peaks['copy_gbps']:.0f} GB/s\n\n"

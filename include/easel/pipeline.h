@@ -11,6 +11,7 @@
 
 #include <easel/cancel.h>
 #include <easel/lora.h>
+#include <easel/picture_inputs.h>
 #include <easel/profile.h>
 #include <easel/tensor.h>
 
@@ -33,11 +34,14 @@ struct LoadOptions {
   Precision unet = Precision::automatic;
   Precision vae = Precision::automatic;
   Precision text_encoder = Precision::automatic;
-  int threads = 0;        ///< 0: one per physical core
-  std::string tokenizer;  ///< folder with vocab.json and merges.txt; empty: the model's own
+  int threads = 0;  ///< 0: one per physical core
+  /// Folders with vocab.json and merges.txt, for the text encoders of --text-encoder and --text-encoder-2; empty: the
+  /// model's own, and where there is none for the second (single files), that of the first.
+  std::string tokenizer, tokenizer_2;
   /// Files or component folders that replace parts of the model; empty: its own. Any container, original or diffusers
-  /// names, also whole checkpoints, of which the one part is taken.
-  std::string unet_file, vae_file, text_encoder_file;
+  /// names, also whole checkpoints, of which the one part is taken. text_encoder_2: SDXL's OpenCLIP-bigG.
+  std::string unet_file, vae_file, text_encoder_file, text_encoder_2_file;
+  std::string prediction_type;  ///< "epsilon", "v_prediction" or "sample" (x0); empty: what the model's files say
   std::vector<std::string> embeddings;  ///< textual inversions: .safetensors files, and folders of them
   std::vector<std::string> lora_dirs;   ///< folders in which LoRAs are looked up by name, also below them
   bool keep_text_encoder = true;        ///< false: its memory is given back once the prompts of a call are encoded
@@ -57,6 +61,9 @@ struct SamplingOptions {
   double denoise = 1;           ///< below 1: the last part of a schedule of ⌊steps/denoise⌋ steps
   int start_step = 0;           ///< first step that runs
   std::optional<int> end_step;  ///< steps from here on do not run; what noise is left stays
+  /// Hand-over to another model: only the steps in this part of the trained timesteps, from the noisiest (0) to the
+  /// cleanest (1), as diffusers' options of these names.
+  std::optional<double> denoising_start, denoising_end;
   double s_churn = 0, s_tmin = 0, s_tmax = std::numeric_limits<double>::infinity(),
          s_noise = 1;                 ///< Karras et al. 2022
   std::optional<double> rho;          ///< of the schedules karras and polyexponential
@@ -75,20 +82,39 @@ struct GuidanceOptions {
 struct NoiseRules {
   std::string rng;                    ///< torch ("": the same), comfy, cuda, a1111, a1111_cpu
   uint64_t eta_noise_seed_delta = 0;  ///< a1111: added to the seed for the noise of the steps
-  double variation_strength = 0;      ///< a1111: how far to the noise of another seed, 0 to 1
+  double variation_strength = 0;      ///< how far to the noise of another seed, 0 to 1; picture i: variation_seed + i
   uint64_t variation_seed = 0;
+};
+
+/// What SDXL is told of the size and the crop of a picture, in pixels. Podell et al. 2023, "SDXL: Improving Latent
+/// Diffusion Models for High-Resolution Image Synthesis", section 2.2.
+struct SizeConditions {
+  int64_t original_width = 0, original_height = 0;  ///< before it was scaled for training; 0: the size that is made
+  int64_t crop_top = 0, crop_left = 0;
+  int64_t target_width = 0, target_height = 0;  ///< 0: the size that is made; not read by the refiner
+};
+
+/// Beside the prompts; models without such inputs do not read it.
+struct AddedConditions {
+  SizeConditions size;
+  std::optional<SizeConditions> negative_size;                 ///< for the negative prompt; nothing: the same
+  double aesthetic_score = 6, negative_aesthetic_score = 2.5;  ///< the refiner's
 };
 
 /// One prompt's worth of pictures. Results depend on these fields alone, never on time, threads or earlier calls.
 struct TextToImageRequest {
   std::string prompt;  ///< UTF-8
-  std::string negative_prompt;
+  /// Nothing differs from "" in SDXL, whose base was trained with zeros for an absent prompt. Other models encode "".
+  std::optional<std::string> negative_prompt;
   /// What marks in the prompts mean. "plain" or "": nothing; what is longer than the encoder's input is cut with a
   /// warning. "comfy", "a1111": weights, chunks and more as these programs have them, see docs/PROMPTS.md.
   std::string prompt_style;
-  int clip_skip = 1;  ///< the layer of the text encoder that counts, from the end: 2 leaves out the last one
+  /// The layer of the text encoders that counts, from the end: 2 leaves out the last one. 0: the model's own, which is
+  /// 2 for SDXL and 1 for all others (those of Stable Diffusion 2 come without the last one).
+  int clip_skip = 0;
+  AddedConditions added;
   int steps = 20;
-  double guidance_scale = 7.5;  ///< ≤ 1 runs no negative branch
+  double guidance_scale = 7.5;  ///< ≤ 1 runs no negative branch; neither do networks that take the scale as an input
   std::string sampler;          ///< empty: the model's own scheduler
   std::string scheduler;        ///< noise levels: karras, sgm_uniform, …; empty: the model's own
   std::optional<double> eta;    ///< share of the removed noise that is drawn anew; none: as the sampler has it
@@ -100,9 +126,15 @@ struct TextToImageRequest {
   std::vector<Lora> loras;
   LoraMode lora_mode = LoraMode::merge;
   uint64_t seed = 0;
-  int64_t width = 0, height = 0;  ///< pixels, multiples of the VAE's factor (8); 0: the model's own size
+  int64_t width = 0, height = 0;  ///< pixels, multiples of the VAE's factor (8); 0: the picture's or the model's own
+  PictureInputs image;            ///< a picture to begin from, and what of it is drawn anew
+  HighResFix high_res_fix;        ///< a second, larger pass; width and height are the first one's
   int num_images_per_prompt = 1;
-  int batch_size = 0;                     ///< pictures run together; 0: all of a prompt; never changes a picture
+  int batch_size = 0;  ///< pictures run together; 0: all of a prompt; never changes a picture
+  /// [N, C, h, w] f32, in the diffusion model's scale: what another run left, with the noise that is left in it. The
+  /// run goes on from there, usually with sampling.denoising_start, and adds none.
+  std::optional<Tensor> noisy_latents;
+  bool latents_only = false;              ///< nothing is decoded: the result has latents and no pictures
   std::optional<Tensor> initial_latents;  ///< [N, C, h, w] f32 unit-variance noise instead of the seed's
 };
 
@@ -111,6 +143,20 @@ struct Picture {
   std::vector<uint8_t> rgb;  ///< height × width × 3
   uint64_t seed = 0;
   int index = 0;  ///< within its prompt
+};
+
+/// Pictures that are not done yet.
+struct Preview {
+  int step = 0;                   ///< iterations of the sampler done
+  std::vector<Picture> pictures;  ///< what the model takes each picture of the prompt for by now
+};
+using PreviewSink = std::function<void(const Preview&)>;
+
+struct PreviewOptions {
+  int every = 1;  ///< iterations between two previews
+  /// File or folder of a TAESD, which decodes them at full size; empty: a linear map from latents to colours, found
+  /// once from the model's own VAE, with one pixel per latent.
+  std::string decoder;
 };
 
 struct StepProgress {
@@ -122,6 +168,7 @@ struct StepProgress {
 struct Timings {
   double load = 0, compile = 0, text_encode = 0;
   double lora = 0;             ///< reading adapters and evaluating packed weights again
+  double image_encode = 0;     ///< reading and encoding a picture to begin from
   std::vector<double> steps;   ///< one per denoiser run, batch after batch
   std::vector<double> decode;  ///< one per batch
   double total = 0;
@@ -160,11 +207,15 @@ class TextToImagePipeline {
   Timings encode_prompts(const std::vector<TextToImageRequest>& requests);
   /// Puts the adapters of a request into the networks now rather than when it runs; returns seconds.
   double use_adapters(const TextToImageRequest& request);
+  /// Shows unfinished pictures from now on, between steps, on the thread that runs the model; an empty sink ends that.
+  /// They change no bit of a result. Throws invalid_argument for `every` below 1, io or unsupported for the decoder.
+  void set_preview_sink(const PreviewSink& sink, const PreviewOptions& options = {});
   /// Reports every kernel launch from now on, on the thread that runs the model; an empty sink ends that.
   void set_launch_sink(const LaunchSink& sink);
 
   struct Info {
     std::string path, family, scheduler_class;
+    std::string prediction_type;  ///< "epsilon", "v_prediction" or "sample"
     int64_t default_width = 0, default_height = 0;
     Precision unet, vae, text_encoder;  ///< what runs; never automatic
     std::string device;                 ///< "cpu (AMD …, avx512_bf16)"

@@ -51,6 +51,15 @@ constexpr SamplerName kSamplers[] = {
     {"DPM++ 2M", "DPMSolverMultistepScheduler"},
 };
 
+// What the second pass of the high-resolution fix begins from.
+struct UpscalerName {
+  const char* a1111;
+  const char* upscaler;
+};
+
+constexpr UpscalerName kUpscalers[] = {
+    {"Latent", "latent"}, {"Latent (nearest-exact)", "latent_nearest"}, {"Lanczos", "pixel"}};
+
 constexpr const char* kSpacings[] = {"Karras", "Exponential", "Beta"};
 
 std::string lower(std::string text) {
@@ -125,6 +134,12 @@ void set_sampler(PictureMetadata& m, std::string name, const std::string& where)
     }
 }
 
+void set_upscaler(PictureMetadata& m, const std::string& name) {
+  m.pictures.hires_upscaler = name;
+  for (const UpscalerName& entry : kUpscalers)
+    if (name == entry.a1111) m.pictures.hires_upscaler = entry.upscaler;
+}
+
 void set_field(PictureMetadata& m, const std::string& key, const std::string& value, const std::string& where) {
   const std::string place = where + ", " + key;
   if (key == "Steps") m.steps = parse_whole(place, value, 1, 10000);
@@ -141,6 +156,11 @@ void set_field(PictureMetadata& m, const std::string& key, const std::string& va
   if (key == "ENSD") m.sampling.eta_noise_seed_delta = parse_seed(place, value);
   if (key == "Variation seed") m.sampling.variation_seed = parse_seed(place, value);
   if (key == "Variation seed strength") m.sampling.variation_strength = parse_number(place, value, 0);
+  if (key == "Denoising strength") m.pictures.strength = parse_number(place, value, 0);
+  if (key == "Mask blur") m.pictures.mask_blur = parse_number(place, value, 0);
+  if (key == "Hires upscale") m.pictures.hires_scale = parse_number(place, value, 1);
+  if (key == "Hires steps") m.pictures.hires_steps = parse_whole(place, value, 0, 10000);
+  if (key == "Hires upscaler") set_upscaler(m, value);
   if (key == "Model") m.model = value;
   if (key == "Size") {
     const size_t x = std::min(value.find('x'), value.size());
@@ -175,6 +195,19 @@ std::string to_a1111(const PictureMetadata& m) {
   if (m.sampling.variation_seed) fields.emplace_back("Variation seed", std::to_string(*m.sampling.variation_seed));
   if (m.sampling.variation_strength)
     fields.emplace_back("Variation seed strength", fmt::format("{}", *m.sampling.variation_strength));
+  const PictureArguments& p = m.pictures;
+  if (p.hires_scale || p.strength)
+    fields.emplace_back("Denoising strength",
+                        fmt::format("{}", p.hires_scale ? p.hires_strength.value_or(0.7) : p.strength.value_or(0.8)));
+  if (p.mask_blur) fields.emplace_back("Mask blur", fmt::format("{}", *p.mask_blur));
+  if (p.hires_scale) {
+    fields.emplace_back("Hires upscale", fmt::format("{}", *p.hires_scale));
+    if (p.hires_steps) fields.emplace_back("Hires steps", std::to_string(*p.hires_steps));
+    std::string upscaler = p.hires_upscaler.value_or("latent");
+    for (const UpscalerName& entry : kUpscalers)
+      if (upscaler == entry.upscaler) upscaler = entry.a1111;
+    fields.emplace_back("Hires upscaler", upscaler);
+  }
   if (m.width && m.height) fields.emplace_back("Size", fmt::format("{}x{}", *m.width, *m.height));
   if (m.model) fields.emplace_back("Model", *m.model);
   if (m.clip_skip) fields.emplace_back("Clip skip", std::to_string(*m.clip_skip));
@@ -200,6 +233,12 @@ PictureMetadata from_a1111(const std::string& text, const std::string& where) {
     ours |= key == "Version" && value.starts_with("easel");
   }
   if (!ours && !out.prompt_style) out.prompt_style = "a1111";
+  // One strength serves both jobs there.
+  if (out.pictures.hires_scale) {
+    out.pictures.hires_strength = out.pictures.strength;
+    out.pictures.strength.reset();
+    if (out.pictures.hires_steps == 0) out.pictures.hires_steps.reset();  // as many as the first pass
+  }
   // Its default, which it does not write down.
   if (!out.sampling.rng && (out.sampling.variation_strength || out.sampling.eta_noise_seed_delta))
     out.sampling.rng = "a1111";

@@ -71,6 +71,7 @@ struct Arguments::Impl {
   CLI::App app;
   std::vector<Entry> entries;
   bool help = false;
+  std::vector<std::pair<std::string, const char*>> topics;
 
   void add(const std::string& name, bool listed, std::function<void(const std::string&)> take) {
     auto value = std::make_unique<std::string>();
@@ -104,6 +105,10 @@ Arguments::~Arguments() = default;
 void Arguments::positional(const std::string& name, std::optional<std::string>& target) {
   impl_->add(name, true, [&target](const std::string& value) { target = value; });
 }
+void Arguments::positionals(const std::string& name, std::vector<std::string>& target) {
+  CLI::Option* option = impl_->app.add_option(name, target);
+  impl_->entries.push_back({option, nullptr, nullptr, true});
+}
 void Arguments::text(const std::string& name, std::optional<std::string>& target) {
   impl_->add(name, true, [&target](const std::string& value) { target = value; });
 }
@@ -125,10 +130,21 @@ void Arguments::bytes(const std::string& name, std::optional<int64_t>& target) {
   impl_->add(name, true, [=, &target](const std::string& value) { target = parse_bytes(name, value); });
 }
 void Arguments::flag(const std::string& name, bool& target) { impl_->app.add_flag(name, target); }
+void Arguments::optional_flag(const std::string& name, std::optional<bool>& target) {
+  impl_->app.add_flag_callback(name, [&target] { target = true; });
+}
 void Arguments::not_yet(const std::string& name) {
   impl_->add(name, false, [=](const std::string&) {
     fail(ErrorCode::invalid_argument, "{}: not available yet in this version of easel", name);
   });
+}
+
+void Arguments::topic(const std::string& name, const char* text) { impl_->topics.emplace_back(name, text); }
+
+std::string Arguments::all_help() const {
+  std::string out = help_;
+  for (const auto& [name, text] : impl_->topics) out += text;
+  return out;
 }
 
 std::vector<std::string> Arguments::names() const { return impl_->long_names(false); }
@@ -161,7 +177,11 @@ bool Arguments::parse(std::span<const std::string> args) {
     fail(ErrorCode::invalid_argument, "{}{}", printable(what), see);
   }
   if (impl_->help) {
-    std::fputs(help_.c_str(), stdout);
+    const char* page = help_.c_str();
+    for (size_t i = 0; i + 1 < args.size(); ++i)
+      for (const auto& [name, text] : impl_->topics)
+        if ((args[i] == "--help" || args[i] == "-h") && args[i + 1] == name) page = text;
+    std::fputs(page, stdout);
     return false;
   }
   // An unknown option explains a stray word after it, so it is named first.

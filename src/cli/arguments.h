@@ -20,6 +20,8 @@ class Arguments {
 
   // A target is written by parse() and left alone where its option is absent. Names with dashes: "--steps".
   void positional(const std::string& name, std::optional<std::string>& target);
+  /// All words that no other option takes.
+  void positionals(const std::string& name, std::vector<std::string>& target);
   void text(const std::string& name, std::optional<std::string>& target);
   /// An option whose value may be left out, which makes the target "".
   void optional_text(const std::string& name, std::optional<std::string>& target);
@@ -32,15 +34,21 @@ class Arguments {
   /// A size of memory: see parse_bytes().
   void bytes(const std::string& name, std::optional<int64_t>& target);
   void flag(const std::string& name, bool& target);
+  /// A flag whose absence can be told from its presence: the target becomes true.
+  void optional_flag(const std::string& name, std::optional<bool>& target);
   /// An option of the design that nothing runs yet: refused by name, never ignored.
   void not_yet(const std::string& name);
 
+  /// A further page, printed by "--help NAME".
+  void topic(const std::string& name, const char* text);
   /// False if --help was asked for, and printed to standard output.
   bool parse(std::span<const std::string> args);
 
   /// Every long option that --help should list.
   std::vector<std::string> names() const;
   const std::string& help() const { return help_; }
+  /// The help with all its further pages.
+  std::string all_help() const;
 
  private:
   struct Impl;

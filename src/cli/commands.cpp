@@ -23,6 +23,8 @@ constexpr Command kCommands[] = {
     {"generate", generate, "pictures from a prompt"},
     {"inspect", inspect, "what a model, a weight file or a picture holds, and what running it would take"},
     {"convert", convert, "a model in other names, precision or file format; merges of models"},
+    {"upscale", upscale, "pictures with more pixels, by ESRGAN, Real-ESRGAN and their like"},
+    {"preprocess", preprocess, "edges and lines of pictures, for control networks"},
     {"bench", bench, "how fast a model runs, phase by phase and layer by layer"},
     {"devices", devices, "what there is to run on"},
     {"make-random", make_random, "a model with random weights, for tests of size and speed"},

@@ -12,6 +12,8 @@ int inspect(std::span<const std::string> args);
 int bench(std::span<const std::string> args);
 int devices(std::span<const std::string> args);
 int convert(std::span<const std::string> args);
+int upscale(std::span<const std::string> args);
+int preprocess(std::span<const std::string> args);
 int make_random(std::span<const std::string> args);
 
 /// The whole program: chooses the command and turns what was thrown into a line on standard error and an exit status.

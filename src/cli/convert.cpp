@@ -27,7 +27,7 @@ Writes a model, or any file of tensors, in another form. INPUT: .safetensors, .c
                          q5_0, q4_k, q4_1, q4_0. Default: as stored
   --names NAMES          keep, original or diffusers; default: keep, and original names for a folder
                          that becomes a file
-  --component PART       unet, vae or text_encoder alone, in a file
+  --component PART       unet, vae, text_encoder or text_encoder_2 alone, in a file
   --vae FILE             replaces the VAE
   --lora FILE[:WEIGHT]   merges an adapter in, repeatable; --lora-dir DIR: see docs/LORA.md
   --tokenizer DIR        vocab.json and merges.txt for a new folder; single files hold none
@@ -153,8 +153,9 @@ int convert(std::span<const std::string> args) {
   }
   if (dtype) options.encoding = pipelines::parse_encoding("--dtype", *dtype);
   if (names) options.names = parse_names(*names);
-  if (component && *component != "unet" && *component != "vae" && *component != "text_encoder")
-    fail(ErrorCode::invalid_argument, "--component: expected unet, vae or text_encoder, found \"{}\"",
+  if (component && *component != "unet" && *component != "vae" && *component != "text_encoder" &&
+      *component != "text_encoder_2")
+    fail(ErrorCode::invalid_argument, "--component: expected unet, vae, text_encoder or text_encoder_2, found \"{}\"",
          printable(*component, 40));
   options.component = component.value_or("");
   options.vae = vae.value_or("");

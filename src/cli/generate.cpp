@@ -2,7 +2,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/fail.h"
 #include "cli/commands.h"
@@ -11,8 +14,10 @@
 #include "cli/lora_options.h"
 #include "cli/output_files.h"
 #include "cli/progress_bar.h"
+#include "cli/resume.h"
 #include "device/memory.h"
 #include "io/safetensors.h"
+#include "pipelines/requests.h"
 
 namespace easel::cli {
 
@@ -26,6 +31,7 @@ void add(Timings& sum, const Timings& part) {
   sum.compile += part.compile;
   sum.lora += part.lora;
   sum.text_encode += part.text_encode;
+  sum.image_encode += part.image_encode;
   sum.steps.insert(sum.steps.end(), part.steps.begin(), part.steps.end());
   sum.decode.insert(sum.decode.end(), part.decode.begin(), part.decode.end());
 }
@@ -68,16 +74,20 @@ class Generation {
     bar_.phase("loading the model");
     TextToImagePipeline pipeline = TextToImagePipeline::load(job.model.path, job.load);
     for (const TextToImageRequest& request : job.requests) pipeline.validate(request);
+    if (job.refiner) load_refiner(job);
     folder.create();
+    if (options_.preview_every) show_previews(job, pipeline, folder);
+    if (options_.resume) find_finished(job, pipeline.info());
     if (job.random_seed && !options_.quiet) {
       bar_.clear();
       std::fprintf(stderr, "easel: seed %llu\n", static_cast<unsigned long long>(job.requests.front().seed));
     }
-    seconds_.load = pipeline.info().load_seconds;
+    seconds_.load = pipeline.info().load_seconds + (refiner_ ? refiner_->info().load_seconds : 0);
     bar_.phase("encoding the prompt");
-    if (job.requests.size() > 1) {
-      add(seconds_, pipeline.encode_prompts(job.requests));
-    }
+    std::vector<TextToImageRequest> left;
+    for (size_t i = 0; i < job.requests.size(); ++i)
+      if (!done_.contains(i)) left.push_back(job.requests[i]);
+    if (left.size() > 1) add(seconds_, pipeline.encode_prompts(left));
     for (size_t i = 0; i < job.requests.size(); ++i) draw(job, i, pipeline, folder);
     if (options_.save_grid && !grid_.empty()) write_grid(job, folder);
     bar_.clear();
@@ -91,35 +101,121 @@ class Generation {
     print_warning(message);
   }
 
+  // What earlier runs of the same job have left in the folder, by request.
+  void find_finished(Job& job, const TextToImagePipeline::Info& info) {
+    const TextToImageRequest& first = job.requests.front();
+    FinishedPictures found(options_.out_dir.value_or("outputs"), first.width > 0 || first.height > 0);
+    Picture picture;
+    if (job.random_seed)
+      for (size_t i = 0; i < job.requests.size() && job.random_seed; ++i)
+        if (const auto seed = found.seed_of(describe_picture(job, i, picture, info))) {
+          for (TextToImageRequest& request : job.requests) request.seed = *seed;
+          job.random_seed = false;
+        }
+    for (size_t i = 0; i < job.requests.size(); ++i) {
+      std::map<int, std::string> files;
+      int wanted = 0;
+      for (picture.index = 0; picture.index < job.requests[i].num_images_per_prompt; ++picture.index) {
+        if (job.only_index && picture.index != *job.only_index) continue;
+        ++wanted;
+        const auto path = found.take(describe_picture(job, i, picture, info));
+        if (path && (!options_.save_latents || std::filesystem::exists(latents_path(*path))))
+          files[picture.index] = *path;
+      }
+      if (static_cast<int>(files.size()) == wanted) done_.insert(i);
+      if (!files.empty()) finished_[i] = std::move(files);
+    }
+  }
+
+  static TextToImageRequest first_half(const Job& job, TextToImageRequest request) {
+    request.sampling.denoising_end = job.refiner_start;
+    request.latents_only = true;
+    return request;
+  }
+
+  // Everything else stays: the prompts are encoded again, by the refiner's own text encoder.
+  static TextToImageRequest second_half(const Job& job, TextToImageRequest request) {
+    request.sampling.denoising_start = job.refiner_start;
+    request.initial_latents.reset();
+    return request;
+  }
+
+  void load_refiner(const Job& job) {
+    LoadOptions load = job.load;
+    // Parts that were given replace those of the first model.
+    load.unet_file = load.vae_file = load.text_encoder_file = load.text_encoder_2_file = load.prediction_type = "";
+    bar_.phase("loading the refiner");
+    refiner_.emplace(TextToImagePipeline::load(job.refiner->path, load));
+    for (const TextToImageRequest& request : job.requests) refiner_->validate(second_half(job, request));
+  }
+
+  static std::string latents_path(const std::string& picture) {
+    return picture.substr(0, picture.size() - 4) + "_latents.safetensors";
+  }
+
+  void report(const std::string& path, uint64_t seed, int steps) {
+    announce(path);
+    images_.push_back({{"file", path}, {"seed", seed}, {"steps", steps}});
+  }
+
   void draw(const Job& job, size_t number, TextToImagePipeline& pipeline, OutputFolder& folder) {
     const TextToImageRequest& request = job.requests[number];
+    const std::map<int, std::string>& finished = finished_[number];
+    if (done_.contains(number)) {
+      for (const auto& [index, path] : finished)
+        report(path, sampling::image_seed(pipelines::noise_options_of(request), index), request.steps);
+      return;
+    }
     const std::string label =
         job.requests.size() > 1 ? fmt::format("prompt {}/{}", number + 1, job.requests.size()) : "";
     std::vector<std::pair<std::string, Tensor>> traced;
     TraceSink trace;
     if (options_.trace)
       trace = [&](const std::string& name, const Tensor& value) { traced.emplace_back(name, value.clone()); };
-    const TextToImageResult result = pipeline.generate(
-        request, [&](const StepProgress& progress) { bar_.steps(label, progress); }, trace);
+    const auto progress = [&](const StepProgress& state) { bar_.steps(label, state); };
+    TextToImageResult result =
+        pipeline.generate(refiner_ ? first_half(job, request) : request, progress, refiner_ ? TraceSink() : trace);
     add(seconds_, result.seconds);
-    adapted_ |= !result.loras.empty();
+    const std::vector<Lora> adapters = result.loras;
+    adapted_ |= !adapters.empty();
+    if (refiner_) {
+      TextToImageRequest rest = second_half(job, request);
+      rest.noisy_latents = result.latents;
+      result = refiner_->generate(rest, progress, trace);
+      add(seconds_, result.seconds);
+    }
     for (size_t i = 0; i < result.pictures.size(); ++i) {
       const Picture& picture = result.pictures[i];
       if (job.only_index && picture.index != *job.only_index) continue;
+      if (const auto there = finished.find(picture.index); there != finished.end()) {
+        report(there->second, picture.seed, request.steps);
+        continue;
+      }
       io::Image image{picture.width, picture.height, 3, picture.rgb};
       const std::string path = folder.write(
           "img", request.steps, image,
-          to_png_text(describe_picture(job, request, picture, pipeline.info(), lora_hashes_.list(result.loras))));
+          to_png_text(describe_picture(job, number, picture, pipeline.info(), lora_hashes_.list(adapters))));
       if (options_.save_latents) {
         const auto row = static_cast<int64_t>(i);
-        io::write_safetensors(path.substr(0, path.size() - 4) + "_latents.safetensors",
-                              {{"latents", result.latents.rows(row, row + 1)}});
+        io::write_safetensors(latents_path(path), {{"latents", result.latents.rows(row, row + 1)}});
       }
-      announce(path);
-      images_.push_back({{"file", path}, {"seed", picture.seed}, {"steps", request.steps}});
+      report(path, picture.seed, request.steps);
       if (options_.save_grid) grid_.push_back(std::move(image));
     }
     if (options_.trace) io::write_safetensors(*options_.trace, traced);
+  }
+
+  void show_previews(const Job& job, TextToImagePipeline& pipeline, OutputFolder& folder) {
+    PreviewOptions preview;
+    preview.every = static_cast<int>(*options_.preview_every);
+    preview.decoder = options_.preview_vae.value_or("");
+    pipeline.set_preview_sink(
+        [this, &job, &folder](const Preview& now) {
+          for (const Picture& picture : now.pictures)
+            if (!job.only_index || picture.index == *job.only_index)
+              announce(folder.write("preview", now.step, {picture.width, picture.height, 3, picture.rgb}, {}));
+        },
+        preview);
   }
 
   void write_grid(const Job& job, OutputFolder& folder) {
@@ -146,6 +242,7 @@ class Generation {
                                   {"device", info.device},
                                   {"threads", info.threads}};
     if (adapted_) out["seconds"]["lora"] = seconds_.lora;
+    if (seconds_.image_encode > 0) out["seconds"]["image_encode"] = seconds_.image_encode;
     std::puts(out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
   }
 
@@ -157,6 +254,9 @@ class Generation {
   std::vector<io::Image> grid_;
   LoraHashes lora_hashes_;
   bool adapted_ = false;
+  std::optional<TextToImagePipeline> refiner_;
+  std::map<size_t, std::map<int, std::string>> finished_;  // of a request: the pictures that are there, by index
+  std::set<size_t> done_;                                  // requests of which all are
 };
 
 }  // namespace

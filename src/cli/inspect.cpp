@@ -30,8 +30,9 @@ two weight files differ; or how a prompt is read.
 
   --model DIR|FILE|NAME         a model, also where the argument would be taken for a weight file
   --model-dir DIR               where names are looked up first
-  --unet, --vae, --text-encoder FILE    replaces that part of the model
-  --tokenizer DIR               for single files that hold none
+  --unet, --vae, --text-encoder, --text-encoder-2 FILE    replaces that part of the model
+  --tokenizer, --tokenizer-2 DIR    for single files that hold none
+  --prediction-type NAME        epsilon, v_prediction or sample, whatever the model's files say
   --width N, --height N         pixels, multiples of 8; default: the model's size
   --num-images-per-prompt N     (1)
   --batch-size N                pictures computed together
@@ -166,17 +167,16 @@ int inspect(std::span<const std::string> args) {
   request.batch_size = static_cast<int>(batch.value_or(0));
   request.guidance_scale = guidance_scale.value_or(request.guidance_scale);
   request.prompt = prompt.value_or("");
-  request.negative_prompt = negative_prompt.value_or("");
+  request.negative_prompt = negative_prompt;
   request.prompt_style = prompt_style.value_or("");
   request.steps = static_cast<int>(steps.value_or(request.steps));
   request.seed = seed.value_or(0);
-  request.clip_skip = static_cast<int>(clip_skip.value_or(1));
+  request.clip_skip = static_cast<int>(clip_skip.value_or(0));
   request.sampler = sampler.value_or("");
   request.scheduler = scheduler.value_or("");
   sampling.apply(request);
   request.loras = model.adapters();
   request.lora_mode = model.adapter_mode();
-  pipeline.validate(request);
   if (schedule) return inspect_schedule(pipeline, request, out_dir.value_or("outputs"), json);
   std::string text = prompt ? pipeline.describe_prompt(request, json)
                      : json ? pipeline.describe_json(request, kernels)

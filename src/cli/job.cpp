@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "cli/lora_options.h"
 #include "io/safetensors.h"
+#include "io/sha256.h"
 #include "text/prompt.h"
 #include "text/unicode.h"
 
@@ -15,8 +16,8 @@ namespace easel::cli {
 
 namespace {
 
-Tensor read_latents(const std::string& path) {
-  const std::string where = "--initial-latents " + printable(path, 400);
+Tensor read_latents(const char* option, const std::string& path) {
+  const std::string where = std::string(option) + " " + printable(path, 400);
   const io::SafetensorsFile file = io::SafetensorsFile::open(path);
   const io::TensorInfo* info = file.find("latents");
   if (!info) fail(ErrorCode::io, "{}: expected a tensor \"latents\", found none of that name", where);
@@ -74,6 +75,51 @@ ModelPath find_picture_model(const PictureMetadata& picture, const GenerateOptio
   }
 }
 
+// The second model of a hand-over.
+void take_refiner(const GenerateOptions& options, const PictureMetadata& picture, Job& job) {
+  const std::optional<std::string>& refiner = either(options.refiner, picture.refiner);
+  const std::optional<double>& start = either(options.refiner_start, picture.refiner_start);
+  if (!refiner) {
+    if (start) fail(ErrorCode::invalid_argument, "--refiner-start: expected with --refiner, found none");
+    return;
+  }
+  job.refiner = find_model(expand_home(*refiner), options.model.model_dir);
+  job.refiner_start = start.value_or(job.refiner_start);
+  if (!(job.refiner_start > 0 && job.refiner_start < 1))
+    fail(ErrorCode::invalid_argument, "--refiner-start: expected between 0 and 1, found {}", job.refiner_start);
+  const char* other = job.sampling.denoising_start  ? "--denoising-start"
+                      : job.sampling.denoising_end  ? "--denoising-end"
+                      : job.pictures.hires_scale    ? "--hires-scale"
+                      : options.noisy_latents       ? "--noisy-latents"
+                      : options.pictures.init_image ? "--init-image"
+                                                    : nullptr;
+  if (other) fail(ErrorCode::invalid_argument, "--refiner: expected without {}", other);
+}
+
+// The options, else what the picture of --from-image says, if its files are still there.
+PictureArguments pictures_of(const GenerateOptions& options, const PictureMetadata& picture,
+                             const std::function<void(const std::string&)>& warn) {
+  PictureArguments out = options.pictures.over(picture.pictures);
+  // A foreign picture tells the strength, but not the picture that it began from.
+  if (!out.init_image && !options.pictures.strength) out.strength.reset();
+  if (!out.init_image && !options.pictures.mask_blur) out.mask_blur.reset();
+  const auto check = [&](const char* option, const std::optional<std::string>& given,
+                         const std::optional<std::string>& path, const std::optional<std::string>& hash) {
+    if (!path || given || !hash) return;
+    const std::string file = expand_home(*path);
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(file, error))
+      fail(ErrorCode::io, "--from-image {}: the picture began from {}, which is not there; name it with {}",
+           printable(*options.from_image, 400), printable(file, 400), option);
+    if (io::sha256_of_file(file) != *hash)
+      warn(fmt::format("{} {}: not what it was when the picture of --from-image was made", option,
+                       printable(file, 400)));
+  };
+  check("--init-image", options.pictures.init_image, picture.pictures.init_image, picture.init_image_sha256);
+  if (!options.pictures.init_image) check("--mask", options.pictures.mask, picture.pictures.mask, picture.mask_sha256);
+  return out;
+}
+
 }  // namespace
 
 std::string content_hash(const Tensor& values) {
@@ -100,6 +146,9 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
     model.text_encoder_dtype = either(model.text_encoder_dtype, picture.text_encoder_dtype);
   }
   if (model_of_picture && picture.tokenizer && !model.tokenizer) model.tokenizer = expand_home(*picture.tokenizer);
+  if (model_of_picture && picture.tokenizer_2 && !model.tokenizer_2)
+    model.tokenizer_2 = expand_home(*picture.tokenizer_2);
+  if (model_of_picture) model.prediction_type = either(model.prediction_type, picture.prediction_type);
   if (model.embeddings.empty() && picture.embeddings)
     for (const std::string& path : *picture.embeddings) model.embeddings.push_back(expand_home(path));
   if (model_of_picture) {
@@ -109,6 +158,7 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
     take(model.unet, picture.unet_file);
     take(model.vae, picture.vae_file);
     take(model.text_encoder, picture.text_encoder_file);
+    take(model.text_encoder_2, picture.text_encoder_2_file);
   }
   if (model.lora_dirs.empty() && picture.lora_dirs)
     for (const std::string& path : *picture.lora_dirs) model.lora_dirs.push_back(expand_home(path));
@@ -122,9 +172,9 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
   TextToImageRequest base;
   base.loras = model.adapters();
   base.lora_mode = model.adapter_mode();
-  base.negative_prompt = either(options.negative_prompt, picture.negative_prompt).value_or("");
+  base.negative_prompt = either(options.negative_prompt, picture.negative_prompt);
   base.prompt_style = either(options.prompt_style, picture.prompt_style).value_or("");
-  base.clip_skip = static_cast<int>(either(options.clip_skip, picture.clip_skip).value_or(1));
+  base.clip_skip = static_cast<int>(either(options.clip_skip, picture.clip_skip).value_or(0));
   base.steps = static_cast<int>(either(options.steps, picture.steps).value_or(base.steps));
   base.guidance_scale = either(options.guidance_scale, picture.guidance_scale).value_or(base.guidance_scale);
   base.sampler = either(options.sampler, picture.sampler).value_or("");
@@ -132,6 +182,8 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
   base.eta = either(options.eta, picture.eta);
   job.sampling = options.sampling.over(picture.sampling);
   job.sampling.apply(base);
+  job.added = options.added.over(picture.added);
+  job.added.apply(base);
   base.width = either(options.width, picture.width).value_or(0);
   base.height = either(options.height, picture.height).value_or(0);
   base.num_images_per_prompt =
@@ -141,37 +193,49 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
   job.random_seed = !seed;
   base.seed = seed ? *seed : random_seed();
 
-  if (picture.initial_latents && !options.initial_latents)
-    fail(ErrorCode::invalid_argument,
-         "--from-image {}: the picture began from given latents; name their file again with --initial-latents",
-         printable(*options.from_image, 400));
-  if (options.initial_latents) {
-    base.initial_latents = read_latents(*options.initial_latents);
-    job.latents_hash = content_hash(*base.initial_latents);
-    if (picture.initial_latents && *picture.initial_latents != job.latents_hash)
-      warn(fmt::format("--initial-latents {}: other latents than the picture of --from-image began from",
-                       printable(*options.initial_latents, 400)));
-  }
+  job.pictures = pictures_of(options, picture, warn);
+  base.high_res_fix = high_res_fix(job.pictures);
+  const auto take_latents = [&](const char* option, const std::optional<std::string>& file,
+                                const std::optional<std::string>& of_picture, std::optional<Tensor>& latents,
+                                std::string& hash) {
+    if (of_picture && !file)
+      fail(ErrorCode::invalid_argument,
+           "--from-image {}: the picture began from given latents; name their file again with {}",
+           printable(*options.from_image, 400), option);
+    if (!file) return;
+    latents = read_latents(option, *file);
+    hash = content_hash(*latents);
+    if (of_picture && *of_picture != hash)
+      warn(fmt::format("{} {}: other latents than the picture of --from-image began from", option,
+                       printable(*file, 400)));
+  };
+  take_latents("--initial-latents", options.initial_latents, picture.initial_latents, base.initial_latents,
+               job.latents_hash);
+  take_latents("--noisy-latents", options.noisy_latents, picture.noisy_latents, base.noisy_latents,
+               job.noisy_latents_hash);
+  take_refiner(options, picture, job);
 
-  if (options.prompt_file) {
-    for (const std::string& prompt : read_prompt_file(*options.prompt_file)) {
+  const std::vector<std::string> prompts =
+      options.prompt_file ? read_prompt_file(*options.prompt_file)
+                          : std::vector<std::string>{either(options.prompt, picture.prompt).value_or("")};
+  for (const InputFiles& files : find_inputs(job.pictures)) {
+    base.image = picture_inputs(job.pictures, files);
+    for (const std::string& prompt : prompts) {
+      job.inputs.push_back(files);
       job.requests.push_back(base);
       job.requests.back().prompt = prompt;
     }
-  } else {
-    job.requests.push_back(base);
-    job.requests.back().prompt = either(options.prompt, picture.prompt).value_or("");
   }
   if (options.trace && job.requests.size() > 1)
-    fail(ErrorCode::invalid_argument, "--trace: expected a single prompt, found {} in --prompt-file",
-         job.requests.size());
+    fail(ErrorCode::invalid_argument, "--trace: expected a single prompt and picture, found {}", job.requests.size());
   if (picture.index && !options.num_images_per_prompt && job.requests.size() == 1)
     job.only_index = static_cast<int>(*picture.index);
   return job;
 }
 
-PictureMetadata describe_picture(const Job& job, const TextToImageRequest& request, const Picture& picture,
+PictureMetadata describe_picture(const Job& job, size_t number, const Picture& picture,
                                  const TextToImagePipeline::Info& info, const std::string& lora_hashes) {
+  const TextToImageRequest& request = job.requests[number];
   PictureMetadata m;
   m.prompt = request.prompt;
   m.negative_prompt = request.negative_prompt;
@@ -191,10 +255,22 @@ PictureMetadata describe_picture(const Job& job, const TextToImageRequest& reque
     list(m.lora_dirs, job.load.lora_dirs,
          [](const std::string& path) { return text::utf8_lossy(portable_path(path)); });
   if (!lora_hashes.empty()) m.lora_hashes = lora_hashes;
-  if (request.clip_skip != 1) m.clip_skip = request.clip_skip;
+  if (request.clip_skip != 0) m.clip_skip = request.clip_skip;
   m.steps = request.steps;
-  m.width = picture.width;
-  m.height = picture.height;
+  const InputFiles& inputs = job.inputs[number];
+  m.pictures = job.pictures;
+  const auto note_input = [](std::optional<std::string>& path, std::optional<std::string>& hash,
+                             const std::string& file) {
+    if (file.empty()) return;
+    path = text::utf8_lossy(portable_path(file));
+    hash = io::sha256_of_file(file);
+  };
+  note_input(m.pictures.init_image, m.init_image_sha256, inputs.init_image);
+  note_input(m.pictures.mask, m.mask_sha256, inputs.mask);
+  // The size that was asked for; a masked picture keeps its own, which says nothing of the canvas.
+  const bool own_size = request.image.mask || request.image.outpaint.any() || request.high_res_fix.scale != 1;
+  if (request.width > 0 || !own_size) m.width = request.width > 0 ? request.width : picture.width;
+  if (request.height > 0 || !own_size) m.height = request.height > 0 ? request.height : picture.height;
   m.num_images_per_prompt = request.num_images_per_prompt;
   m.index = picture.index;
   m.sampler = request.sampler;
@@ -203,6 +279,7 @@ PictureMetadata describe_picture(const Job& job, const TextToImageRequest& reque
   m.guidance_scale = request.guidance_scale;
   m.eta = request.eta;
   m.sampling = job.sampling;
+  m.added = job.added;
   m.seed = request.seed;
   m.unet_dtype = to_string(info.unet);
   m.vae_dtype = to_string(info.vae);
@@ -216,7 +293,15 @@ PictureMetadata describe_picture(const Job& job, const TextToImageRequest& reque
   note(m.unet_file, job.load.unet_file);
   note(m.vae_file, job.load.vae_file);
   note(m.text_encoder_file, job.load.text_encoder_file);
+  note(m.text_encoder_2_file, job.load.text_encoder_2_file);
+  note(m.tokenizer_2, job.load.tokenizer_2);
+  if (!job.load.prediction_type.empty()) m.prediction_type = job.load.prediction_type;
   if (!job.latents_hash.empty()) m.initial_latents = job.latents_hash;
+  if (!job.noisy_latents_hash.empty()) m.noisy_latents = job.noisy_latents_hash;
+  if (job.refiner) {
+    m.refiner = text::utf8_lossy(portable_path(job.refiner->path));
+    m.refiner_start = job.refiner_start;
+  }
   return m;
 }
 

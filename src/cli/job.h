@@ -18,8 +18,14 @@ struct Job {
   LoadOptions load;
   std::vector<TextToImageRequest> requests;  ///< one per prompt
   std::optional<int> only_index;             ///< of the pictures of the prompt, only this one is wanted
+  AddedArguments added;                      ///< of the options and the picture
   SamplingArguments sampling;                ///< of the options and the picture
+  PictureArguments pictures;                 ///< likewise
+  std::vector<InputFiles> inputs;            ///< of each request
   std::string latents_hash;                  ///< of --initial-latents, else ""
+  std::string noisy_latents_hash;            ///< of --noisy-latents, else ""
+  std::optional<ModelPath> refiner;          ///< takes over …
+  double refiner_start = 0.8;                ///< … after this share of the trained timesteps
   bool random_seed = false;
 };
 
@@ -27,8 +33,8 @@ struct Job {
 /// Throws invalid_argument, io or unsupported.
 Job plan_job(const GenerateOptions& options, const std::function<void(const std::string&)>& warn);
 
-/// How one picture was made, for its file. lora_hashes: of all adapters that acted, see LoraHashes.
-PictureMetadata describe_picture(const Job& job, const TextToImageRequest& request, const Picture& picture,
+/// How one picture of request `number` was made, for its file. lora_hashes: of all adapters that acted, see LoraHashes.
+PictureMetadata describe_picture(const Job& job, size_t number, const Picture& picture,
                                  const TextToImagePipeline::Info& info, const std::string& lora_hashes);
 
 /// A fingerprint of shape and values, "1x4x64x64-…" (64-bit FNV-1a over the float32 values).

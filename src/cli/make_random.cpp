@@ -9,11 +9,13 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/output_files.h"
+#include "io/atomic_file.h"
+#include "io/json_file.h"
 #include "io/safetensors.h"
-#include "pipelines/configs.h"
 #include "pipelines/model_files.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/model_tensors.h"
+#include "pipelines/upscaler_files.h"
 
 namespace easel::cli {
 
@@ -23,12 +25,16 @@ namespace {
 
 constexpr const char* kHelp =
     R"(Usage: easel make-random CONFIG_DIR OUT_DIR [options]
+       easel make-random --upscaler NAME OUT_FILE [options]
 Writes a model with random weights into the new folder OUT_DIR. Of the diffusers folder
-CONFIG_DIR, the configurations, the scheduler and the tokenizer are used; weights need not be there.
+CONFIG_DIR, the configurations, the scheduler and the tokenizers are used; weights need not be there.
 
   --seed N          the same seed gives the same weights in both layouts (0)
   --dtype TYPE      fp32, fp16 or bf16 (fp32)
   --single-file     the original one-file layout, OUT_DIR/model.safetensors, with the tokenizer
+  --upscaler NAME   the safetensors file of an upscaling network instead, at its published size:
+                    x4plus, x2plus, x4plus-anime-6b, general-x4v3 or animevideo
+  --in-channels N   of the UNet: 9 makes an inpainting model of it, 8 an instruct-pix2pix one
 )";
 
 using Shapes = std::map<std::string, Shape>;
@@ -45,7 +51,9 @@ class Values {
   Values(const std::string& name, const Shape& shape, uint64_t seed) : state_(seed) {
     for (const char c : name) state_ = (state_ ^ static_cast<unsigned char>(c)) * 1099511628211u;
     if (name.ends_with(".bias")) return;  // 0
-    if (shape.rank() == 1) {
+    if (shape.rank() == 1 && name.starts_with("body.")) {
+      mean_ = 0.25f;  // of a PReLU
+    } else if (shape.rank() == 1) {
       mean_ = 1;  // of a norm
     } else if (name.ends_with("embedding.weight")) {
       deviation_ = 0.02;
@@ -85,24 +93,40 @@ void write_values(io::SafetensorsWriter& writer, Values values, int64_t count, D
   }
 }
 
+/// A tensor of a file, made of one weight or of several.
 struct Named {
-  std::string stored, name;
-  Shape shape, stored_shape;
+  struct Part {
+    std::string name;  // one name, one value, in both layouts
+    Shape shape;
+  };
+  std::string stored;
+  Shape stored_shape;
+  std::vector<Part> parts;
+  bool transposed = false;
 };
+
+// Matrices of projections, a few megabytes.
+void write_transposed(io::SafetensorsWriter& writer, Values values, const Shape& shape, DType dtype) {
+  const Tensor out = Tensor::empty(DType::f32, {shape[1], shape[0]});
+  for (int64_t i = 0; i < shape[0]; ++i)
+    for (int64_t k = 0; k < shape[1]; ++k) out.data<float>()[k * shape[0] + i] = values.next();
+  const Tensor stored = out.to(dtype);
+  writer.write_bytes(std::span(stored.raw(), static_cast<size_t>(stored.bytes())));
+}
 
 void write_weights(const std::string& path, const std::vector<Named>& weights, DType dtype, uint64_t seed) {
   std::vector<io::SafetensorsWriter::Declaration> declarations;
   for (const Named& weight : weights) declarations.push_back({weight.stored, dtype, weight.stored_shape});
   io::SafetensorsWriter writer(path, declarations, {{"format", "pt"}});
   for (const Named& weight : weights)
-    write_values(writer, Values(weight.name, weight.shape, seed), weight.shape.numel(), dtype);
+    for (const Named::Part& part : weight.parts) {
+      const Values values(part.name, part.shape, seed);
+      if (weight.transposed)
+        write_transposed(writer, values, part.shape, dtype);
+      else
+        write_values(writer, values, part.shape.numel(), dtype);
+    }
   writer.finish();
-}
-
-// The original autoencoder's attention is made of 1x1 convolutions.
-Shape single_file_shape(const std::string& stored, const Shape& shape) {
-  if (stored.find(".attn_1.") == std::string::npos || shape.rank() != 2) return shape;
-  return {shape[0], shape[1], 1, 1};
 }
 
 DType parse_dtype(const std::string& name) {
@@ -112,24 +136,65 @@ DType parse_dtype(const std::string& name) {
   fail(ErrorCode::invalid_argument, "--dtype: expected fp32, fp16 or bf16, found \"{}\"", printable(name, 40));
 }
 
-std::vector<Component> read_components(const fs::path& from) {
-  const auto config = [&](const char* folder) {
-    return io::JsonObject::from_file((from / folder / "config.json").string());
+std::vector<Component> read_components(const fs::path& from, std::optional<int64_t> in_channels) {
+  pipelines::ModelFiles model = pipelines::read_diffusers_folder(from.string(), {}, /*weights_required=*/false);
+  if (in_channels) {
+    model.unet.in_channels = *in_channels;
+    pipelines::fit_parts(model, /*unet_configured=*/true);
+  }
+  std::vector<Component> out = {{"unet", "diffusion_pytorch_model.safetensors", pipelines::unet_weights(model.unet),
+                                 pipelines::ldm_unet_names(model.unet)},
+                                {"vae", "diffusion_pytorch_model.safetensors", pipelines::vae_weights(model.vae),
+                                 pipelines::ldm_vae_names(model.vae)}};
+  for (const pipelines::TextEncoderFiles& encoder : model.text_encoders)
+    out.push_back({encoder.name, "model.safetensors", pipelines::text_encoder_weights(encoder.config),
+                   pipelines::ldm_text_names(model.family, encoder.name)});
+  return out;
+}
+
+// The UNet's configuration again, with other input channels.
+void set_in_channels(const fs::path& folder, int64_t channels) {
+  const fs::path path = folder / "config.json";
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(io::JsonObject::from_file(path.string()).json().dump());
+  json["in_channels"] = channels;
+  fs::remove(path);
+  io::AtomicFile file(path.string());
+  file.write(json.dump(2) + "\n");
+  file.commit();
+}
+
+/// Real-ESRGAN's networks by the names of their files.
+std::vector<graph::Graph> upscaler_graphs(const std::string& name) {
+  const auto rrdb = [](const models::RRDBNetConfig& config) {
+    return std::vector{models::rrdb_net_body(config), models::rrdb_net_tail(config)};
   };
-  const models::UNet2DConditionConfig unet = pipelines::unet_2d_condition_config(config("unet"));
-  const models::AutoencoderKLConfig vae = pipelines::autoencoder_kl_config(config("vae"));
-  const models::ClipTextConfig text = pipelines::clip_text_config(config("text_encoder"));
-  return {
-      {"unet", "diffusion_pytorch_model.safetensors", pipelines::unet_weights(unet), pipelines::ldm_unet_names(unet)},
-      {"vae", "diffusion_pytorch_model.safetensors", pipelines::vae_weights(vae), pipelines::ldm_vae_names(vae)},
-      {"text_encoder", "model.safetensors", pipelines::text_encoder_weights(text), pipelines::ldm_text_names()}};
+  if (name == "x4plus") return rrdb({});
+  if (name == "x2plus") return rrdb({.unshuffle = 2});
+  if (name == "x4plus-anime-6b") return rrdb({.num_block = 6});
+  if (name == "general-x4v3") return {models::srvgg_net({.num_conv = 32})};
+  if (name == "animevideo") return {models::srvgg_net({})};
+  fail(ErrorCode::invalid_argument,
+       "--upscaler: expected x4plus, x2plus, x4plus-anime-6b, general-x4v3 or animevideo, found \"{}\"",
+       printable(name, 40));
+}
+
+void write_upscaler(const std::string& name, const std::string& path, DType dtype, uint64_t seed) {
+  std::vector<Named> weights;
+  for (const auto& [weight, shape] : pipelines::weights_of(upscaler_graphs(name)))
+    weights.push_back({weight, shape, {{weight, shape}}});
+  std::error_code error;
+  if (fs::exists(path, error))
+    fail(ErrorCode::io, "OUT_FILE {}: expected a new file, found something there", printable(path, 400));
+  write_weights(path, weights, dtype, seed);
+  std::puts(path.c_str());
 }
 
 }  // namespace
 
 int make_random(std::span<const std::string> args) {
-  std::optional<std::string> config_dir, out_dir, dtype_name;
+  std::optional<std::string> config_dir, out_dir, dtype_name, upscaler;
   std::optional<uint64_t> seed;
+  std::optional<int64_t> in_channels;
   bool single_file = false;
   Arguments arguments("make-random", kHelp);
   arguments.positional("CONFIG_DIR", config_dir);
@@ -137,7 +202,15 @@ int make_random(std::span<const std::string> args) {
   arguments.seed("--seed", seed);
   arguments.text("--dtype", dtype_name);
   arguments.flag("--single-file", single_file);
+  arguments.text("--upscaler", upscaler);
+  arguments.whole("--in-channels", in_channels, 1, 4096);
   if (!arguments.parse(args)) return 0;
+  if (upscaler) {
+    if (!config_dir || out_dir || single_file)
+      fail(ErrorCode::invalid_argument, "--upscaler: expected OUT_FILE alone (see easel make-random --help)");
+    write_upscaler(*upscaler, *config_dir, parse_dtype(dtype_name.value_or("fp32")), seed.value_or(0));
+    return 0;
+  }
   if (!config_dir || !out_dir)
     fail(ErrorCode::invalid_argument, "expected CONFIG_DIR and OUT_DIR (see easel make-random --help)");
   const DType dtype = parse_dtype(dtype_name.value_or("fp32"));
@@ -147,24 +220,25 @@ int make_random(std::span<const std::string> args) {
     fail(ErrorCode::io, "CONFIG_DIR {}: expected a diffusers folder, found none", printable(*config_dir, 400));
   if (fs::exists(to, error) && !(fs::is_directory(to, error) && fs::is_empty(to, error)))
     fail(ErrorCode::io, "OUT_DIR {}: expected a new or empty folder, found something there", printable(*out_dir, 400));
-  const std::vector<Component> components = read_components(from);
+  const std::vector<Component> components = read_components(from, in_channels);
   OutputFolder(to.string()).create();
 
-  pipelines::copy_descriptions((from / "tokenizer").string(), (to / "tokenizer").string());
+  for (const char* tokenizer : {"tokenizer", "tokenizer_2"})
+    if (fs::is_directory(from / tokenizer, error))
+      pipelines::copy_descriptions((from / tokenizer).string(), (to / tokenizer).string());
   std::vector<Named> all;
   for (const Component& component : components) {
     std::vector<Named> weights;
-    for (const auto& [name, shape] : component.weights) {
-      const std::string full = component.folder + "." + name;  // one name, one value, in both layouts
-      if (single_file) {
-        const std::string stored = component.single_file_names(name).front();
-        all.push_back({stored, full, shape, single_file_shape(stored, shape)});
-      } else {
-        weights.push_back({name, full, shape, shape});
-      }
+    const auto names = single_file ? component.single_file_names : pipelines::prefixed_names("");
+    for (const pipelines::TensorLayout& layout : pipelines::layouts_of(component.weights, names)) {
+      Named named{layout.name, layout.shape, {}, layout.transposed};
+      for (const std::string& name : layout.weights)
+        named.parts.push_back({component.folder + "." + name, component.weights.at(name)});
+      (single_file ? all : weights).push_back(std::move(named));
     }
     if (single_file) continue;
     pipelines::copy_descriptions((from / component.folder).string(), (to / component.folder).string());
+    if (in_channels && component.folder == "unet") set_in_channels(to / "unet", *in_channels);
     write_weights((to / component.folder / component.file).string(), weights, dtype, seed.value_or(0));
   }
   if (single_file) {

@@ -17,21 +17,22 @@ const char* const kGenerateHelp =
 Makes pictures from a prompt and prints their paths.
   PROMPT, --prompt TEXT         what to draw; plain UTF-8, taken literally unless a style is given
   --negative-prompt TEXT        what to keep out of the picture
-  --prompt-file FILE            one prompt per line instead; blank lines and # comments are skipped
+  --prompt-file FILE            one prompt per line (# comments); --resume: what --out-dir lacks
   --prompt-style STYLE          comfy or a1111: weights (a:1.2), {a|b} and more, see docs/PROMPTS.md
-  --clip-skip N  --embedding FILE|DIR    the text encoder's layer from its end; textual inversions
-  --lora FILE[:WEIGHT]          LoRA, LoHa, …; --lora-dir DIR, --lora-mode merge|runtime: docs/LORA.md
+  --clip-skip N, --embedding FILE|DIR    layer from the end (1; SDXL 2); textual inversions
+  --lora FILE[:WEIGHT], --lora-dir DIR, --lora-mode merge|runtime    adapters (docs/LORA.md)
+  --original-size, --target-size WxH, --crops-coords-top-left T,L, --aesthetic-score X, each also
+                                as --negative-…: what SDXL is told of the picture (docs/MODELS.md)
   --from-image PNG              make that picture again, from what its file says; options override
 
   --model DIR|FILE|NAME         folder, file (.safetensors, .ckpt, .gguf) or name (the demo model)
   --model-dir DIR               before $EASEL_MODELS (a:b:c) and ~/.local/share/easel/models
-  --tokenizer DIR               vocab.json and merges.txt, for single files that hold none
-  --unet, --vae, --text-encoder FILE    replaces that part of the model
+  --tokenizer, --tokenizer-2 DIR    vocab.json and merges.txt, for single files that hold none
+  --unet, --vae, --text-encoder, --text-encoder-2 FILE    replaces that part of the model
   --dtype, --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    fp32, bf16 (where fast) or fp16
-  --device cpu  --threads N     default: one thread per physical core
+  --device cpu  --threads N     one per physical core; --prediction-type epsilon|v_prediction|sample
   --memory-limit BYTES          stay below it (2.6GB, 2600MiB) or say what would fit
-  --offload                     keep only the part in use in memory; packs again for each prompt
-  --vae-tiling on|off|auto      decode in bands without seams: less memory for large pictures (auto)
+  --offload, --vae-tiling on|off|auto    keep only the part in use; decode in bands, no seams (auto)
 
   --steps N  --seed N           denoising steps (20); default seed: random, and printed
   --sampler NAME                ddim, dpm_solver++, euler, heun, …; k_NAME: ComfyUI
@@ -43,14 +44,15 @@ Makes pictures from a prompt and prints their paths.
   --guidance-rescale X          0 to 1; --guidance-start, --guidance-end X: only in this part
   --dynamic-thresholding X      reach of a milder scale; --threshold-quantile X (1)
   --rng NAME                    torch, comfy, cuda, a1111, a1111_cpu: whose random numbers (torch)
-  --eta-noise-seed-delta N, --variation-seed N, --variation-strength X    with --rng a1111
-  --width N, --height N         pixels, multiples of 8; default: the model's size
+  --variation-seed N, --variation-strength X    towards another seed; --eta-noise-seed-delta N
+  --width N, --height N         pixels, multiples of 8; default: the model's size, or the picture's
+  --init-image FILE|FOLDER      begin from a picture, or draw in it: easel generate --help pictures
   --num-images-per-prompt N     (1); --batch-size N at a time (all), which changes no picture
   --initial-latents FILE        safetensors with the noise to start from, as `latents`
 
   --out-dir DIR                 for img_000_steps20.png and so on (outputs); nothing is overwritten
-  --save-latents, --save-grid   also write the final latents; one picture of all pictures
-  --trace FILE                  safetensors with embeddings, the latents of every step, decoded
+  --save-latents, --save-grid, --trace FILE    final latents; one picture of all; every step
+  --preview-every N             pictures of unfinished steps; --preview-vae TAESD: at full size
   --json, --quiet               files, seeds, seconds as JSON on stdout; no progress, no notes
 )";
 
@@ -58,9 +60,12 @@ void ModelOptions::add_to(Arguments& arguments) {
   arguments.text("--model", model);
   arguments.text("--model-dir", model_dir);
   arguments.text("--tokenizer", tokenizer);
+  arguments.text("--tokenizer-2", tokenizer_2);
   arguments.text("--unet", unet);
   arguments.text("--vae", vae);
   arguments.text("--text-encoder", text_encoder);
+  arguments.text("--text-encoder-2", text_encoder_2);
+  arguments.text("--prediction-type", prediction_type);
   arguments.text("--dtype", dtype);
   arguments.text("--unet-dtype", unet_dtype);
   arguments.text("--vae-dtype", vae_dtype);
@@ -97,6 +102,8 @@ LoadOptions ModelOptions::load_options() const {
          printable(*device, 40));
   out.threads = static_cast<int>(threads.value_or(0));
   out.tokenizer = tokenizer.value_or("");
+  out.tokenizer_2 = tokenizer_2.value_or("");
+  out.prediction_type = prediction_type.value_or("");
   out.memory_limit = memory_limit.value_or(0);
   out.offload = offload;
   const std::string tiling = vae_tiling.value_or("auto");
@@ -120,6 +127,7 @@ LoadOptions ModelOptions::load_options() const {
   out.unet_file = part(unet, "--unet");
   out.vae_file = part(vae, "--vae");
   out.text_encoder_file = part(text_encoder, "--text-encoder");
+  out.text_encoder_2_file = part(text_encoder_2, "--text-encoder-2");
   return out;
 }
 
@@ -139,6 +147,7 @@ LoraMode ModelOptions::adapter_mode() const {
 namespace {
 
 void add_all(Arguments& a, GenerateOptions& o) {
+  a.topic("pictures", kPicturesHelp);
   a.positional("PROMPT", o.prompt_word);
   a.text("--prompt", o.prompt);
   a.text("--negative-prompt", o.negative_prompt);
@@ -153,20 +162,27 @@ void add_all(Arguments& a, GenerateOptions& o) {
   a.number("--eta", o.eta, 0);
   a.number("--guidance-scale", o.guidance_scale, -HUGE_VAL);
   o.sampling.add_to(a);
+  o.added.add_to(a);
+  o.pictures.add_to(a);
   a.seed("--seed", o.seed);
   a.whole("--width", o.width, 1, INT32_MAX);
   a.whole("--height", o.height, 1, INT32_MAX);
   a.whole("--num-images-per-prompt", o.num_images_per_prompt, 1, 10000);
   a.whole("--batch-size", o.batch_size, 1, 10000);
   a.text("--initial-latents", o.initial_latents);
+  a.text("--noisy-latents", o.noisy_latents);
+  a.text("--refiner", o.refiner);
+  a.number("--refiner-start", o.refiner_start, 0);
   a.text("--out-dir", o.out_dir);
   a.flag("--save-latents", o.save_latents);
   a.flag("--save-grid", o.save_grid);
+  a.flag("--resume", o.resume);
   a.text("--trace", o.trace);
+  a.whole("--preview-every", o.preview_every, 1, 10000);
+  a.text("--preview-vae", o.preview_vae);
   a.flag("--json", o.json);
   a.flag("--quiet", o.quiet);
-  for (const char* name : {"--init-image", "--mask", "--strength", "--control-net", "--control-image",
-                           "--control-scale", "--preset", "--frames"})
+  for (const char* name : {"--control-net", "--control-image", "--control-scale", "--preset", "--frames"})
     a.not_yet(name);
 }
 
@@ -177,6 +193,13 @@ std::vector<std::string> GenerateOptions::names() {
   Arguments arguments("generate", kGenerateHelp);
   add_all(arguments, options);
   return arguments.names();
+}
+
+std::string GenerateOptions::all_help() {
+  GenerateOptions options;
+  Arguments arguments("generate", kGenerateHelp);
+  add_all(arguments, options);
+  return arguments.all_help();
 }
 
 bool GenerateOptions::parse(std::span<const std::string> args) {
@@ -192,6 +215,11 @@ bool GenerateOptions::parse(std::span<const std::string> args) {
     fail(ErrorCode::invalid_argument,
          "expected a prompt, --prompt-file or --from-image, found none of them "
          "(see easel generate --help)");
+  if (preview_vae && !preview_every)
+    fail(ErrorCode::invalid_argument, "--preview-vae: expected with --preview-every N, found it alone");
+  if (resume && (save_grid || trace))
+    fail(ErrorCode::invalid_argument, "--resume: expected without {}, which needs every picture of the run",
+         save_grid ? "--save-grid" : "--trace");
   if (prompt_style) text::parse_prompt_style(*prompt_style);
   if (prompt) check_utf8(prompt_word ? "PROMPT" : "--prompt", *prompt);
   if (negative_prompt) check_utf8("--negative-prompt", *negative_prompt);

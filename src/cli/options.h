@@ -8,17 +8,19 @@
 
 #include <easel/pipeline.h>
 
+#include "cli/added_options.h"
 #include "cli/arguments.h"
+#include "cli/picture_options.h"
 #include "cli/sampling_options.h"
 
 namespace easel::cli {
 
 /// Which model, and how it runs. What is not given stays empty.
 struct ModelOptions {
-  std::optional<std::string> model, model_dir, tokenizer;
-  std::optional<std::string> unet, vae, text_encoder;  ///< files that replace a part
+  std::optional<std::string> model, model_dir, tokenizer, tokenizer_2;
+  std::optional<std::string> unet, vae, text_encoder, text_encoder_2;  ///< files that replace a part
   std::optional<std::string> dtype, unet_dtype, vae_dtype, text_encoder_dtype;
-  std::optional<std::string> device;
+  std::optional<std::string> device, prediction_type;
   std::optional<int64_t> threads, memory_limit;
   std::optional<std::string> vae_tiling;
   bool offload = false;
@@ -43,16 +45,23 @@ struct GenerateOptions {
   std::optional<std::string> sampler, scheduler;
   std::optional<double> guidance_scale, eta;
   SamplingArguments sampling;
+  AddedArguments added;
+  PictureArguments pictures;
   std::optional<uint64_t> seed;
-  std::optional<std::string> initial_latents, from_image;
+  std::optional<std::string> initial_latents, noisy_latents, from_image, refiner;
+  std::optional<double> refiner_start;
   std::optional<std::string> trace;
+  std::optional<int64_t> preview_every;
+  std::optional<std::string> preview_vae;
   std::optional<std::string> out_dir;
-  bool save_latents = false, save_grid = false, json = false, quiet = false;
+  bool save_latents = false, save_grid = false, resume = false, json = false, quiet = false;
 
   /// False if --help was asked for. Throws invalid_argument.
   bool parse(std::span<const std::string> args);
   /// Every option, for a test that compares them with the help.
   static std::vector<std::string> names();
+  /// The help with all its pages, for the same test.
+  static std::string all_help();
 };
 
 extern const char* const kGenerateHelp;

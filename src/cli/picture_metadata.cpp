@@ -33,6 +33,10 @@ void each_field(Metadata& m, Visit&& visit) {
   visit("guidance_scale", m.guidance_scale);
   visit("eta", m.eta);
   SamplingArguments::each(visit, m.sampling);
+  AddedArguments::each(visit, m.added);
+  PictureArguments::each(visit, m.pictures);
+  visit("init_image_sha256", m.init_image_sha256);
+  visit("mask_sha256", m.mask_sha256);
   visit("seed", m.seed);
   visit("width", m.width);
   visit("height", m.height);
@@ -42,9 +46,15 @@ void each_field(Metadata& m, Visit&& visit) {
   visit("vae_dtype", m.vae_dtype);
   visit("text_encoder_dtype", m.text_encoder_dtype);
   visit("tokenizer", m.tokenizer);
+  visit("tokenizer_2", m.tokenizer_2);
   visit("unet_file", m.unet_file);
   visit("vae_file", m.vae_file);
   visit("text_encoder_file", m.text_encoder_file);
+  visit("text_encoder_2_file", m.text_encoder_2_file);
+  visit("prediction_type", m.prediction_type);
+  visit("refiner", m.refiner);
+  visit("refiner_start", m.refiner_start);
+  visit("noisy_latents", m.noisy_latents);
   visit("initial_latents", m.initial_latents);
 }
 
@@ -59,7 +69,10 @@ struct Reader {
     if (object.has(key)) out = object.strings(key);
   }
   void operator()(const char* key, std::optional<int64_t>& out) const {
-    if (object.has(key)) out = object.integer(key, 0, INT32_MAX);
+    if (object.has(key)) out = object.integer(key, std::string_view(key) == "mask_grow" ? -1000 : 0, INT32_MAX);
+  }
+  void operator()(const char* key, std::optional<bool>& out) const {
+    if (object.has(key)) out = object.boolean(key);
   }
   void operator()(const char* key, std::optional<double>& out) const {
     if (object.has(key)) out = object.number(key);

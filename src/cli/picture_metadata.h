@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/added_options.h"
+#include "cli/picture_options.h"
 #include "cli/sampling_options.h"
 #include "io/png.h"
 
@@ -15,7 +17,7 @@ namespace easel::cli {
 struct PictureMetadata {
   std::optional<std::string> prompt, negative_prompt;
   std::optional<std::string> prompt_style;                   ///< where it is not plain
-  std::optional<int64_t> clip_skip;                          ///< where it is not 1
+  std::optional<int64_t> clip_skip;                          ///< where it is given
   std::optional<std::vector<std::string>> embeddings;        ///< paths given with --embedding
   std::optional<std::vector<std::string>> loras, lora_dirs;  ///< given with --lora and --lora-dir
   std::optional<std::string> lora_mode;                      ///< where it is not merge
@@ -26,12 +28,19 @@ struct PictureMetadata {
   std::optional<std::string> scheduler_class;     ///< the class behind the model's own scheduler; for readers
   std::optional<double> guidance_scale, eta;
   SamplingArguments sampling;
+  AddedArguments added;
+  PictureArguments pictures;                                  ///< of runs that began from a picture
+  std::optional<std::string> init_image_sha256, mask_sha256;  ///< of these files
   std::optional<uint64_t> seed;
   std::optional<std::string> unet_dtype, vae_dtype, text_encoder_dtype;
-  std::optional<std::string> model;       ///< short name
-  std::optional<std::string> model_path;  ///< where it was, "~" standing for the home folder
-  std::optional<std::string> tokenizer;   ///< path given with --tokenizer
-  std::optional<std::string> unet_file, vae_file, text_encoder_file;  ///< given with --unet and so on
+  std::optional<std::string> model;                   ///< short name
+  std::optional<std::string> model_path;              ///< where it was, "~" standing for the home folder
+  std::optional<std::string> tokenizer, tokenizer_2;  ///< paths given with --tokenizer, --tokenizer-2
+  std::optional<std::string> unet_file, vae_file, text_encoder_file, text_encoder_2_file;  ///< given with --unet …
+  std::optional<std::string> prediction_type;  ///< given with --prediction-type
+  std::optional<std::string> refiner;          ///< path of the model that took over …
+  std::optional<double> refiner_start;         ///< … and when
+  std::optional<std::string> noisy_latents;    ///< content_hash() of the latents that the run went on from
   std::optional<std::string> initial_latents;  ///< content_hash() of the file's tensor, if the noise came from one
 };
 

@@ -61,6 +61,8 @@ void SamplingArguments::apply(TextToImageRequest& request) const {
   s.denoise = denoise.value_or(s.denoise);
   s.start_step = static_cast<int>(start_step.value_or(s.start_step));
   if (end_step) s.end_step = static_cast<int>(*end_step);
+  s.denoising_start = denoising_start;
+  s.denoising_end = denoising_end;
   s.s_churn = s_churn.value_or(s.s_churn);
   s.s_tmin = s_tmin.value_or(s.s_tmin);
   s.s_tmax = s_tmax.value_or(s.s_tmax);

@@ -16,6 +16,7 @@ struct SamplingArguments {
   std::optional<std::string> sigmas, rng;
   std::optional<double> denoise, s_churn, s_tmin, s_tmax, s_noise, rho, rtol, atol;
   std::optional<int64_t> start_step, end_step;
+  std::optional<double> denoising_start, denoising_end;
   std::optional<double> guidance_rescale, guidance_start, guidance_end, dynamic_thresholding, threshold_quantile;
   std::optional<uint64_t> eta_noise_seed_delta, variation_seed;
   std::optional<double> variation_strength;
@@ -27,6 +28,8 @@ struct SamplingArguments {
     visit("denoise", all.denoise...);
     visit("start_step", all.start_step...);
     visit("end_step", all.end_step...);
+    visit("denoising_start", all.denoising_start...);
+    visit("denoising_end", all.denoising_end...);
     visit("s_churn", all.s_churn...);
     visit("s_tmin", all.s_tmin...);
     visit("s_tmax", all.s_tmax...);

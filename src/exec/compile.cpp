@@ -18,7 +18,8 @@ using graph::ValueId;
 
 namespace {
 
-// A value as a window on the memory of another one (its root): what slices and reshapes become instead of copies.
+// A value as a window on the memory of another one (its root): what slices and reshapes become instead of copies, and
+// what the parts of a concatenation are that are written where they belong in it.
 struct View {
   ValueId root = graph::kNone;
   int64_t offset = 0;  // elements
@@ -108,6 +109,73 @@ class Compiler {
         if (!whole_or_contiguous(input)) copied[static_cast<size_t>(graph_->value(input).producer)] = true;
     }
     build_views(copied);
+    place_parts();
+  }
+
+  // before: a = conv2d(x)   c = concat(x', a)   y = conv2d(c)
+  // after:  the memory of c exists from the start, x' and a are written into it, and nothing is copied.
+  // All parts or none: each made by a kernel that can leave room between its rows, and used by others only where they
+  // take it from there with the same kernel. A concatenation may itself be such a part, so the last axis alone counts.
+  void place_parts() {
+    placed_.assign(graph_->nodes().size(), false);
+    joined_.assign(graph_->nodes().size(), false);
+    const std::vector<std::vector<NodeId>> users = graph_->users();
+    // From the last to the first: what a concatenation is part of is known before its own parts are looked at.
+    for (size_t n = graph_->nodes().size(); n-- > 0;) {
+      const graph::Node& node = graph_->nodes()[n];
+      const auto* concat = std::get_if<ops::ConcatAttrs>(&node.attrs);
+      if (!concat || slot_of_.contains(node.output)) continue;
+      const Shape shape = static_shape(graph_->value(node.output).type);
+      if (ops::normalize_axis("concat", concat->axis, static_cast<size_t>(shape.rank())) != shape.rank() - 1) continue;
+      const std::vector<View> before = views_;
+      const View whole = views_[static_cast<size_t>(node.output)];
+      int64_t at = whole.offset;
+      bool fits = true;
+      for (const ValueId part : node.inputs) {
+        fits = fits && can_place(part, users[static_cast<size_t>(part)]);
+        if (!fits) break;
+        views_[static_cast<size_t>(part)] = {whole.root, at, whole.strides};
+        at += static_shape(graph_->value(part).type).back();
+      }
+      fits = fits && std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId part) {
+               return kernels_take(part, users[static_cast<size_t>(part)], static_cast<NodeId>(n));
+             });
+      if (!fits) {
+        views_ = before;
+        continue;
+      }
+      joined_[n] = true;
+      for (const ValueId part : node.inputs) placed_[static_cast<size_t>(graph_->value(part).producer)] = true;
+    }
+  }
+
+  bool can_place(ValueId part, const std::vector<NodeId>& readers) const {
+    const graph::Value& value = graph_->value(part);
+    if (value.producer == graph::kNone || slot_of_.contains(part) || views_[static_cast<size_t>(part)].root != part)
+      return false;
+    // Views of it, and a second place, would need it dense.
+    int concats = 0;
+    for (const NodeId reader : readers) {
+      const graph::Node& node = graph_->node(reader);
+      if (is_view_op(node)) return false;
+      concats += static_cast<int>(std::count(node.inputs.begin(), node.inputs.end(), part)) *
+                 static_cast<int>(std::holds_alternative<ops::ConcatAttrs>(node.attrs));
+    }
+    return concats == 1;
+  }
+
+  // Whether the maker of a part can write it where it now is, and its readers but the concatenation read it there.
+  bool kernels_take(ValueId part, const std::vector<NodeId>& readers, NodeId concat) const {
+    const graph::Node& maker = graph_->node(graph_->value(part).producer);
+    const auto same_kernel = [&](const graph::Node& node) {
+      return choose(make_call(node, true)) == choose(make_call(node, false));
+    };
+    if (!std::holds_alternative<ops::ConcatAttrs>(maker.attrs)) {
+      const ops::Kernel* kernel = choose(make_call(maker, true));
+      if (!kernel || !kernel->strided_output || !same_kernel(maker)) return false;
+    }
+    return std::all_of(readers.begin(), readers.end(),
+                       [&](NodeId reader) { return reader == concat || same_kernel(graph_->node(reader)); });
   }
 
   bool is_view_op(const graph::Node& node) const {
@@ -144,8 +212,9 @@ class Compiler {
   }
 
   bool needs_command(NodeId id) const {
+    if (joined_[static_cast<size_t>(id)]) return false;
     const ValueId output = graph_->node(id).output;
-    return views_[static_cast<size_t>(output)].root == output;
+    return placed_[static_cast<size_t>(id)] || views_[static_cast<size_t>(output)].root == output;
   }
 
   // ---- commands ----------------------------------------------------------------------------------------------------
@@ -160,7 +229,9 @@ class Compiler {
                              value.constant != nullptr});
     }
     const ValueType& type = graph_->value(node.output).type;
-    call.output = {type.dtype, static_shape(type), contiguous_strides(static_shape(type)), false};
+    const Shape shape = static_shape(type);
+    call.output = {type.dtype, shape,
+                   with_views ? views_[static_cast<size_t>(node.output)].strides : contiguous_strides(shape), false};
     return call;
   }
 
@@ -243,6 +314,14 @@ class Compiler {
 
   // ---- memory ------------------------------------------------------------------------------------------------------
 
+  // Bytes from the first element to the end of the last one.
+  static int64_t reach(const ops::ArgType& type) {
+    if (type.shape.numel() == 0) return 0;
+    int64_t last = 0;
+    for (int axis = 0; axis < type.shape.rank(); ++axis) last += (type.shape[axis] - 1) * type.strides[axis];
+    return (last + 1) * size_of(type.dtype);
+  }
+
   // A piece of arena memory: a value, possibly made by several commands (in bands), and who touches it.
   struct Root {
     int64_t bytes = 0;
@@ -260,7 +339,7 @@ class Compiler {
       const ops::ArgType& type = commands[c].call.output;
       Root& root = roots[commands[c].output.index];
       root.writers.push_back(c);
-      root.bytes = std::max(root.bytes, commands[c].output.offset + type.shape.numel() * size_of(type.dtype));
+      root.bytes = std::max(root.bytes, commands[c].output.offset + reach(type));
     }
 
     std::vector<Lifetime> buffers;
@@ -321,7 +400,7 @@ class Compiler {
       if (input.space != Location::Space::arena || input.index != root) continue;
       const ops::ArgType &from = command.call.inputs[i], &to = command.call.output;
       return (command.kernel->in_place >> i & 1u) && input.offset == command.output.offset && from.dtype == to.dtype &&
-             from.shape == to.shape && from.contiguous();
+             from.shape == to.shape && from.contiguous() && to.contiguous();
     }
     return false;
   }
@@ -331,6 +410,7 @@ class Compiler {
   std::shared_ptr<Program> program_;
   const Graph* graph_ = nullptr;
   std::vector<View> views_;
+  std::vector<bool> placed_, joined_;  // nodes that write into a concatenation; concatenations that need no command
   std::map<ValueId, int> slot_of_;
   std::vector<std::pair<ValueId, int>> output_copies_;
   std::map<std::string, int> constants_;

@@ -67,7 +67,9 @@ class Block {
     ValueId s = graph.add(ops::ReshapeAttrs{{b, n, 16}}, {v});
     const ValueId norm = graph.add(ops::LayerNormAttrs{}, {s, weight("lw", {16}), weight("lb", {16})});
     s = add(s, linear(attention(norm, norm, n, n, 16, "attn1"), 16, 16, "attn1.out", true));
-    s = add(s, linear(attention(s, text, n, 5, 12, "attn2"), 16, 16, "attn2.out", true));
+    const ValueId half = graph.constant(Constant::literal(Tensor::from({0.5f}, {1})));
+    s = add(s, graph.add(ops::BinaryAttrs{ops::BinaryKind::mul},
+                         {linear(attention(s, text, n, 5, 12, "attn2"), 16, 16, "attn2.out", true), half}));
     s = add(s, linear(graph.add(ops::GegluAttrs{}, {linear(s, 16, 64, "ff.0", true)}), 32, 16, "ff.2", true));
     ops::Conv2dAttrs point;
     point.bias = true;
@@ -159,6 +161,82 @@ TEST(Exec, EveryPassFiresOnTheBlock) {
       EXPECT_GT(report.matches, 0) << report.name;
     }
   }
+}
+
+// Dense blocks: each convolution reads all that came before it. With views the parts are written where they belong.
+TEST(Exec, PartsOfConcatenationsAreWrittenInPlace) {
+  const auto source = std::make_shared<RandomWeights>();
+  Graph graph("dense");
+  const auto weight = [&](const std::string& name, const Shape& shape) {
+    source->shapes[name] = shape;
+    return graph.constant(Constant::weight(name, shape));
+  };
+  ops::Conv2dAttrs conv;
+  conv.pad_top = conv.pad_left = conv.pad_bottom = conv.pad_right = 1;
+  const Dim h = Dim::symbol("height"), w = Dim::symbol("width");
+  const ValueId x = graph.input("x", {DType::f32, {2, h, w, 3}}, Rate::step);
+  const ValueId first = graph.add(conv, {x, weight("first", {32, 3, 3, 3})});
+  ValueId all = first;
+  for (int64_t i = 0; i < 3; ++i) {
+    ValueId made = graph.add(conv, {all, weight("c" + std::to_string(i), {16, 32 + 16 * i, 3, 3})});
+    made = graph.add(ops::PReluAttrs{}, {made, weight("s" + std::to_string(i), {16})});
+    all = graph.add(ops::ConcatAttrs{-1}, {all, made});
+  }
+  const ValueId last = graph.add(conv, {all, weight("last", {32, 80, 3, 3})});
+  graph.output("y", graph.add(ops::BinaryAttrs{}, {last, first}));
+
+  const auto context = std::make_shared<device::Context>(2);
+  const auto run = [&](const CompileOptions& options, size_t* concats) {
+    WeightStore store(source, context);
+    const ProgramPtr program = exec::compile(graph, store, context, options);
+    *concats = 0;
+    for (const EntryProgram& entry : program->entries())
+      for (const Command& command : entry.commands)
+        *concats += std::holds_alternative<ops::ConcatAttrs>(command.call.attrs);
+    Session session(program);
+    session.set("x", random_tensor(session.tensor("x").shape(), 1));
+    session.run();
+    return session.tensor("y").clone();
+  };
+  for (const DType precision : {DType::f32, DType::bf16}) {
+    CompileOptions options, plain;
+    options.bindings = plain.bindings = {{"height", 26}, {"width", 25}};
+    options.precision = precision;
+    plain.reference_kernels = true;
+    for (const graph::Pass& pass : graph::passes()) plain.passes.disabled.insert(pass.name);
+    size_t concats = 0, plain_concats = 0;
+    const Tensor found = run(options, &concats), expected = run(plain, &plain_concats);
+    EXPECT_EQ(concats, 0u) << to_string(precision);
+    EXPECT_LT(relative_l2(found, expected), precision == DType::f32 ? 1e-6 : 2e-2);
+  }
+}
+
+// What a kernel must read densely, or what is wanted twice, is copied as ever.
+TEST(Exec, PartsThatOthersNeedElsewhereAreCopied) {
+  const auto source = std::make_shared<RandomWeights>();
+  source->shapes["w"] = {16, 8, 3, 3};
+  Graph graph("skip");
+  ops::Conv2dAttrs conv;
+  conv.pad_top = conv.pad_left = conv.pad_bottom = conv.pad_right = 1;
+  const ValueId x = graph.input("x", {DType::f32, {1, 6, 5, 8}}, Rate::step);
+  const ValueId a = graph.add(conv, {x, graph.constant(Constant::weight("w", {16, 8, 3, 3}))});
+  graph.output("twice", graph.add(ops::ConcatAttrs{-1}, {a, a}));
+  const ValueId both = graph.add(ops::ConcatAttrs{-1}, {a, x});
+  graph.output("y", graph.add(ops::ActivationAttrs{}, {both}));
+  const auto context = std::make_shared<device::Context>(1);
+  const auto run = [&](bool reference) {
+    WeightStore store(source, context);
+    CompileOptions options;
+    options.reference_kernels = reference;
+    Session session(exec::compile(graph, store, context, options));
+    session.set("x", random_tensor({1, 6, 5, 8}, 1));
+    session.run();
+    return std::pair{session.tensor("twice").clone(), session.tensor("y").clone()};
+  };
+  const auto [twice, y] = run(false);
+  const auto [expected_twice, expected_y] = run(true);
+  EXPECT_LT(relative_l2(twice, expected_twice), 1e-6);
+  EXPECT_LT(relative_l2(y, expected_y), 1e-6);
 }
 
 TEST(Exec, HoistingAndThreadsChangeNoBit) {

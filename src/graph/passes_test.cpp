@@ -135,6 +135,43 @@ TEST_F(PassesTest, EpilogueLeavesSharedResultsAlone) {
   EXPECT_EQ(run("fuse_epilogue"), 0);
 }
 
+TEST_F(PassesTest, SlopesJoinTheConvolution) {
+  const ValueId x = input("x", {batch, 5, 7, 4}), r = input("r", {batch, 5, 7, 6});
+  const ValueId y = graph.add(ops::Conv2dAttrs{.bias = true}, {x, weight("w", {6, 4, 1, 1}), weight("b", {6})});
+  graph.output("y", add(r, graph.add(ops::PReluAttrs{}, {y, weight("slope", {6})})));
+  EXPECT_EQ(run("fuse_epilogue"), 2);
+  ASSERT_EQ(result.nodes().size(), 1u);
+  EXPECT_EQ(std::get<ops::Conv2dAttrs>(result.nodes()[0].attrs).activation, ops::Activation::prelu);
+  EXPECT_EQ(result.value(result.nodes()[0].inputs[3]).constant->key(), "slope");
+  EXPECT_EQ(result.value(result.nodes()[0].inputs[4]).name, "r");
+  // A linear layer has no such place.
+  graph = Graph("other");
+  const ValueId z = graph.add(ops::LinearAttrs{}, {input("x", {batch, 4}), weight("w", {6, 4})});
+  graph.output("y", graph.add(ops::PReluAttrs{}, {z, weight("slope", {6})}));
+  EXPECT_EQ(run("fuse_epilogue"), 0);
+}
+
+TEST_F(PassesTest, FactorsJoinTheWeightsOfPlainLayers) {
+  const ValueId x = input("x", {batch, 4}), fifth = graph.constant(Constant::literal(Tensor::from({0.5f}, {1})));
+  const auto times = [&](ValueId v) { return graph.add(ops::BinaryAttrs{ops::BinaryKind::mul}, {v, fifth}); };
+  const ValueId layer = graph.add(ops::LinearAttrs{.bias = true}, {x, weight("w", {6, 4}), weight("b", {6})});
+  graph.output("y", times(layer));
+  EXPECT_EQ(run("fold_scale"), 1);
+  ASSERT_EQ(result.nodes().size(), 1u);
+  EXPECT_EQ(result.value(result.nodes()[0].inputs[1]).constant->key(), "scale(0x1p-1, w)");
+  EXPECT_EQ(result.value(result.nodes()[0].inputs[2]).constant->key(), "scale(0x1p-1, b)");
+  // Not where others read the layer, and not behind an activation.
+  graph.output("raw", layer);
+  EXPECT_EQ(run("fold_scale"), 0);
+  graph = Graph("other");
+  const ValueId z = input("x", {batch, 4});
+  const ValueId half = graph.constant(Constant::literal(Tensor::from({0.5f}, {1})));
+  ops::LinearAttrs active{.activation = ops::Activation::silu};
+  graph.output("y",
+               graph.add(ops::BinaryAttrs{ops::BinaryKind::mul}, {graph.add(active, {z, weight("w", {6, 4})}), half}));
+  EXPECT_EQ(run("fold_scale"), 0);
+}
+
 TEST_F(PassesTest, GegluJoinsItsProjection) {
   const ValueId x = input("x", {batch, 4});
   graph.output("y", graph.add(ops::GegluAttrs{}, {graph.add(ops::LinearAttrs{}, {x, weight("w", {12, 4})})}));
@@ -200,6 +237,51 @@ TEST_F(PassesTest, ActivationsThatAllReadersRoundBecomeNarrow) {
     EXPECT_EQ(dtype, expected ? DType::bf16 : DType::f32) << narrow.str();
   }
   EXPECT_EQ(narrow_activations(graph).matches, 0);  // weights in f32
+}
+
+TEST_F(PassesTest, PicturesInsideAResidualBlockBecomeNarrow) {
+  const ValueId x = input("x", {batch, 8, 8, 4});
+  const auto norm = [&](ValueId v) {
+    return graph.add(ops::GroupNormAttrs{.groups = 2}, {v, weight("g", {4}), weight("b", {4})});
+  };
+  const auto conv = [&](ValueId v, const char* name) {
+    return graph.add(ops::Conv2dAttrs{.pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1},
+                     {v, weight(name, {4, 4, 3, 3})});
+  };
+  const ValueId inside = conv(norm(x), "conv1");
+  const ValueId branch = conv(norm(inside), "conv2");
+  graph.output("y", add(conv(x, "shortcut"), branch));
+  const auto [narrow, matches] = narrow_activations(set_precision(graph, DType::bf16));
+  EXPECT_EQ(matches, 3) << narrow.str();  // both norms, and what lies between them
+  for (const Node& node : narrow.nodes()) {
+    const bool is_norm = std::holds_alternative<ops::GroupNormAttrs>(node.attrs);
+    const bool is_conv1 = std::holds_alternative<ops::Conv2dAttrs>(node.attrs) &&
+                          narrow.value(node.inputs[1]).constant->key() == "bf16(conv1)";
+    EXPECT_EQ(narrow.value(node.output).type.dtype, is_norm || is_conv1 ? DType::bf16 : DType::f32) << narrow.str();
+  }
+}
+
+TEST_F(PassesTest, ConcatenationsForRoundingReadersBecomeNarrow) {
+  ops::Conv2dAttrs conv;
+  conv.pad_top = conv.pad_left = conv.pad_bottom = conv.pad_right = 1;
+  const ValueId x = input("x", {1, 5, 7, 4});
+  const ValueId sum = add(x, x);  // read by an addition too: it keeps its digits
+  const ValueId first = graph.add(conv, {sum, weight("w1", {2, 4, 3, 3})});
+  const ValueId two = graph.add(ops::ConcatAttrs{-1}, {sum, first});
+  const ValueId second = graph.add(conv, {two, weight("w2", {2, 6, 3, 3})});
+  const ValueId three = graph.add(ops::ConcatAttrs{-1}, {two, second});
+  graph.output("y", add(sum, graph.add(conv, {three, weight("w3", {4, 8, 3, 3})})));
+  const auto [narrow, matches] = narrow_activations(set_precision(graph, DType::bf16));
+  narrow.verify();
+  EXPECT_EQ(matches, 4);  // both layers within, both concatenations
+  int casts = 0;
+  for (const Node& node : narrow.nodes()) {
+    casts += std::holds_alternative<ops::CastAttrs>(node.attrs);
+    if (std::holds_alternative<ops::ConcatAttrs>(node.attrs)) {
+      EXPECT_EQ(narrow.value(node.output).type.dtype, DType::bf16);
+    }
+  }
+  EXPECT_EQ(casts, 1);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/fail.h"
+#include "io/exif.h"
 #include "io/latin1.h"
 #include "io/mapped_file.h"
 #include "io/png.h"
@@ -24,6 +25,7 @@ struct Decoder {
   png_infop info = nullptr;
   const std::byte* data = nullptr;
   size_t size = 0, position = 0;
+  bool keep_alpha = false;
   char message[160] = "", warning[160] = "";
 
   ~Decoder() { png_destroy_read_struct(&png, &info, nullptr); }
@@ -78,8 +80,11 @@ bool convert_to_rgb(Decoder* decoder) {
     png_set_expand_gray_1_2_4_to_8(decoder->png);
     png_set_gray_to_rgb(decoder->png);
   }
-  // Expanding a palette turns its transparency into alpha; that goes, with real alpha.
-  png_set_strip_alpha(decoder->png);
+  // Expanding a palette turns its transparency into alpha; unless it is wanted, that goes, with real alpha.
+  if (!decoder->keep_alpha)
+    png_set_strip_alpha(decoder->png);
+  else if (png_get_valid(decoder->png, decoder->info, PNG_INFO_tRNS))
+    png_set_tRNS_to_alpha(decoder->png);
   png_set_interlace_handling(decoder->png);
   png_read_update_info(decoder->png, decoder->info);
   return true;
@@ -94,13 +99,16 @@ bool read_rows(Decoder* decoder, png_bytep* rows) {
 
 }  // namespace
 
-Png decode_png(std::span<const std::byte> bytes, std::string_view where_view) {
+namespace {
+
+Png decode(std::span<const std::byte> bytes, std::string_view where_view, bool keep_alpha, bool head_only) {
   const std::string where = printable(where_view, 300);
   if (bytes.size() < 8 || png_sig_cmp(reinterpret_cast<png_const_bytep>(bytes.data()), 0, 8) != 0)
     fail(ErrorCode::io, "{}: expected a PNG file, found {}", where, bytes.empty() ? "an empty one" : "something else");
   const auto decoder = std::make_unique<Decoder>();
   decoder->data = bytes.data();
   decoder->size = bytes.size();
+  decoder->keep_alpha = keep_alpha;
   const auto check = [&](bool done) {
     if (!done)
       fail(ErrorCode::io, "{}: expected a readable PNG file, found: {}{}{}", where, printable(decoder->message),
@@ -120,8 +128,33 @@ Png decode_png(std::span<const std::byte> bytes, std::string_view where_view) {
     fail(ErrorCode::io, "{}: expected data of {}×{} pixels, found only {} bytes", where, out.image.width,
          out.image.height, bytes.size());
 
+  const auto read_orientation = [&] {
+    png_uint_32 size = 0;
+    png_bytep exif = nullptr;
+    if (png_get_eXIf_1(decoder->png, decoder->info, &size, &exif) != 0 && exif)
+      out.orientation = exif_orientation(std::as_bytes(std::span(exif, size)));
+  };
+  const auto read_text = [&] {
+    png_textp texts = nullptr;
+    int count = 0;
+    png_get_text(decoder->png, decoder->info, &texts, &count);
+    for (int i = 0; i < count; ++i) {
+      const png_text& entry = texts[i];
+      const bool international = entry.compression >= PNG_ITXT_COMPRESSION_NONE;
+      const size_t length = international ? entry.itxt_length : entry.text_length;
+      const std::string_view value = entry.text ? std::string_view(entry.text, length) : std::string_view();
+      out.text.emplace_back(latin1_to_utf8(entry.key ? entry.key : ""),
+                            international && decode_utf8(value) ? std::string(value) : latin1_to_utf8(value));
+    }
+  };
+  if (head_only) {
+    read_text();
+    read_orientation();
+    return out;
+  }
   check(convert_to_rgb(decoder.get()));
-  const auto row_bytes = static_cast<size_t>(out.image.width) * 3;
+  out.image.channels = png_get_channels(decoder->png, decoder->info);
+  const auto row_bytes = static_cast<size_t>(out.image.width * out.image.channels);
   if (png_get_rowbytes(decoder->png, decoder->info) != row_bytes)
     fail(ErrorCode::internal, "{}: rows of {} bytes, expected {}", where, png_get_rowbytes(decoder->png, decoder->info),
          row_bytes);
@@ -129,24 +162,25 @@ Png decode_png(std::span<const std::byte> bytes, std::string_view where_view) {
   std::vector<png_bytep> rows(static_cast<size_t>(out.image.height));
   for (size_t y = 0; y < rows.size(); ++y) rows[y] = out.image.pixels.data() + y * row_bytes;
   check(read_rows(decoder.get(), rows.data()));
+  read_orientation();
 
-  png_textp texts = nullptr;
-  int count = 0;
-  png_get_text(decoder->png, decoder->info, &texts, &count);
-  for (int i = 0; i < count; ++i) {
-    const png_text& entry = texts[i];
-    const bool international = entry.compression >= PNG_ITXT_COMPRESSION_NONE;
-    const size_t length = international ? entry.itxt_length : entry.text_length;
-    const std::string_view value = entry.text ? std::string_view(entry.text, length) : std::string_view();
-    out.text.emplace_back(latin1_to_utf8(entry.key ? entry.key : ""),
-                          international && decode_utf8(value) ? std::string(value) : latin1_to_utf8(value));
-  }
+  read_text();
   return out;
 }
 
-Png read_png(const std::string& path) {
+}  // namespace
+
+Png decode_png(std::span<const std::byte> bytes, std::string_view where, bool keep_alpha) {
+  return decode(bytes, where, keep_alpha, /*head_only=*/false);
+}
+
+Png decode_png_head(std::span<const std::byte> bytes, std::string_view where) {
+  return decode(bytes, where, /*keep_alpha=*/false, /*head_only=*/true);
+}
+
+Png read_png(const std::string& path, bool keep_alpha) {
   const auto file = MappedFile::open(path);
-  return decode_png(file->bytes(), path);
+  return decode_png(file->bytes(), path, keep_alpha);
 }
 
 }  // namespace easel::io

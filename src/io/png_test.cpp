@@ -60,6 +60,27 @@ std::vector<uint8_t> pixels(const std::string& png) { return decode_png(bytes_of
 using Bytes = std::vector<uint8_t>;
 using namespace std::string_literals;
 
+TEST(Png, AlphaWhereItIsWanted) {
+  const auto rgba = [](const std::string& png) { return decode_png(bytes_of(png), "p.png", true).image; };
+  EXPECT_EQ(rgba(handmade(2, 1, 8, 4, "\0\x10\x00\x20\xff"s)).pixels, (Bytes{16, 16, 16, 0, 32, 32, 32, 255}));
+  EXPECT_EQ(rgba(handmade(1, 1, 8, 6, "\0\1\2\3\7"s)).pixels, (Bytes{1, 2, 3, 7}));
+  EXPECT_EQ(rgba(handmade(1, 1, 16, 6, "\0\1\xff\2\0\3\0\x80\xff"s)).pixels, (Bytes{1, 2, 3, 128}));
+  const std::string palette = chunk("PLTE", "\1\2\3\4\5\6"s);
+  EXPECT_EQ(rgba(handmade(2, 1, 1, 3, "\0\x80"s, palette + chunk("tRNS", "\x40"s))).pixels,
+            (Bytes{4, 5, 6, 255, 1, 2, 3, 64}));
+  // One transparent colour.
+  EXPECT_EQ(rgba(handmade(2, 1, 8, 0, "\0\x10\x11"s, chunk("tRNS", "\0\x10"s))).pixels,
+            (Bytes{16, 16, 16, 0, 17, 17, 17, 255}));
+  EXPECT_EQ(rgba(handmade(1, 1, 8, 2, "\0\1\2\3"s, chunk("tRNS", "\0\1\0\2\0\3"s))).pixels, (Bytes{1, 2, 3, 0}));
+  // Nothing to keep: three channels.
+  EXPECT_EQ(rgba(handmade(1, 1, 8, 2, "\0\1\2\3"s)).channels, 3);
+  const Image image{2, 1, 4, {1, 2, 3, 4, 5, 6, 7, 255}};
+  const Image again = rgba(encode_png(image));
+  EXPECT_EQ(again.channels, 4);
+  EXPECT_EQ(again.pixels, image.pixels);
+  EXPECT_EQ(decode_png(bytes_of(encode_png(image)), "p.png").image.pixels, (Bytes{1, 2, 3, 5, 6, 7}));
+}
+
 TEST(Png, PixelsAndTextSurviveARoundTrip) {
   TestFolder folder;
   const PngText text = {{"parameters", "a cat\nSteps: 20, Ärger"},
@@ -152,7 +173,7 @@ TEST(PngBadInput, RefusesWhatItCannotStore) {
   };
   EXPECT_HAS(refused({0, 1, 3, {}}, {}), "found 0×1×3");
   EXPECT_HAS(refused({2, 2, 3, Bytes(11)}, {}), "expected 12 bytes of pixels for 2×2, found 11");
-  EXPECT_HAS(refused({1, 1, 4, Bytes(4)}, {}), "3 channels");
+  EXPECT_HAS(refused({1, 1, 2, Bytes(2)}, {}), "3 or 4 channels");
   EXPECT_HAS(refused(gradient(1, 1), {{"", "v"}}), "keyword ''");
   EXPECT_HAS(refused(gradient(1, 1), {{std::string(80, 'k'), "v"}}), "keyword");
   EXPECT_HAS(refused(gradient(1, 1), {{"日本", "v"}}), "keyword");

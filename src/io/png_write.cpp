@@ -46,7 +46,8 @@ void on_write(png_structp png, png_bytep data, size_t count) {
 
 void on_flush(png_structp) {}
 
-bool encode(Encoder* encoder, png_uint_32 width, png_uint_32 height, png_textp texts, int count, png_bytepp rows) {
+bool encode(Encoder* encoder, png_uint_32 width, png_uint_32 height, bool alpha, png_textp texts, int count,
+            png_bytepp rows) {
   encoder->png = png_create_write_struct(PNG_LIBPNG_VER_STRING, encoder, on_error, on_warning);
   if (!encoder->png) return false;
   encoder->info = png_create_info_struct(encoder->png);
@@ -54,8 +55,8 @@ bool encode(Encoder* encoder, png_uint_32 width, png_uint_32 height, png_textp t
   if (setjmp(png_jmpbuf(encoder->png))) return false;
   png_set_write_fn(encoder->png, encoder, on_write, on_flush);
   png_set_compression_level(encoder->png, 6);
-  png_set_IHDR(encoder->png, encoder->info, width, height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
-               PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  png_set_IHDR(encoder->png, encoder->info, width, height, 8, alpha ? PNG_COLOR_TYPE_RGB_ALPHA : PNG_COLOR_TYPE_RGB,
+               PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
   if (count > 0) png_set_text(encoder->png, encoder->info, texts, count);
   png_write_info(encoder->png, encoder->info);
   png_write_image(encoder->png, rows);
@@ -83,11 +84,11 @@ std::string checked_key(const std::string& key) {
 }  // namespace
 
 std::string encode_png(const Image& image, const PngText& text) {
-  if (image.channels != 3 || image.width < 1 || image.height < 1 || image.width > kMaxPngSide ||
-      image.height > kMaxPngSide || image.width * image.height > kMaxPngPixels)
-    fail(ErrorCode::invalid_argument, "PNG: expected 3 channels and 1 to {} pixels a side, found {}×{}×{}", kMaxPngSide,
-         image.width, image.height, image.channels);
-  const auto row_bytes = static_cast<size_t>(image.width) * 3;
+  if ((image.channels != 3 && image.channels != 4) || image.width < 1 || image.height < 1 ||
+      image.width > kMaxPngSide || image.height > kMaxPngSide || image.width * image.height > kMaxPngPixels)
+    fail(ErrorCode::invalid_argument, "PNG: expected 3 or 4 channels and 1 to {} pixels a side, found {}×{}×{}",
+         kMaxPngSide, image.width, image.height, image.channels);
+  const auto row_bytes = static_cast<size_t>(image.width * image.channels);
   if (image.pixels.size() != row_bytes * static_cast<size_t>(image.height))
     fail(ErrorCode::invalid_argument, "PNG: expected {} bytes of pixels for {}×{}, found {}",
          row_bytes * static_cast<size_t>(image.height), image.width, image.height, image.pixels.size());
@@ -114,7 +115,7 @@ std::string encode_png(const Image& image, const PngText& text) {
 
   const auto encoder = std::make_unique<Encoder>();
   if (!encode(encoder.get(), static_cast<png_uint_32>(image.width), static_cast<png_uint_32>(image.height),
-              entries.data(), static_cast<int>(entries.size()), rows.data()))
+              image.channels == 4, entries.data(), static_cast<int>(entries.size()), rows.data()))
     fail(ErrorCode::out_of_memory, "PNG: {}×{} pixels could not be packed: {}", image.width, image.height,
          printable(encoder->message));
   return std::move(encoder->bytes);

@@ -21,6 +21,17 @@ struct AutoencoderKLConfig {
   bool mid_block_add_attention = true;
   double scaling_factor = 0.18215;  ///< latents of the diffusion model = (VAE latents − shift_factor) · scaling_factor
   double shift_factor = 0.0;
+  /// By channel, where a model has them: latents = (VAE latents − mean) · scaling_factor / std.
+  std::vector<double> latents_mean, latents_std;
+
+  /// VAE latents of a channel = latents / scale + shift.
+  struct LatentScale {
+    float scale, shift;
+  };
+  LatentScale latent_scale(size_t channel) const {
+    if (latents_std.empty()) return {static_cast<float>(scaling_factor), static_cast<float>(shift_factor)};
+    return {static_cast<float>(scaling_factor / latents_std[channel]), static_cast<float>(latents_mean[channel])};
+  }
 
   /// Pixels per latent along one axis.
   int64_t downscale() const { return int64_t{1} << (block_out_channels.size() - 1); }

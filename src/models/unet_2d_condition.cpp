@@ -1,5 +1,7 @@
 #include "models/unet_2d_condition.h"
 
+#include <cmath>
+
 #include "base/fail.h"
 #include "models/resnet_block.h"
 #include "models/transformer_2d.h"
@@ -63,7 +65,12 @@ class UNet {
 
   Var time_embedding() {
     const Var timestep = input("timestep", {Dim::symbol("batch")}, Rate::schedule);
-    Var emb = embedding_mlp("time_embedding", sinusoid(timestep, config_.levels.front().channels));
+    Var time = sinusoid(timestep, config_.levels.front().channels);
+    if (config_.time_cond_proj_dim > 0) {
+      const Var scale = input("timestep_cond", {Dim::symbol("batch"), config_.time_cond_proj_dim}, Rate::request);
+      time = time + linear(model_ / "time_embedding" / "cond_proj", scale, config_.levels.front().channels, false);
+    }
+    Var emb = embedding_mlp("time_embedding", time);
     if (config_.class_embed_type != ClassEmbedding::none) emb = emb + class_embedding();
     if (config_.addition_embed_type == AddedEmbedding::text_time) emb = emb + added_embedding();
     return emb;
@@ -98,8 +105,7 @@ class UNet {
   // SDXL: pooled text and sinusoids of sizes and crops, side by side.
   Var added_embedding() {
     const Dim batch = Dim::symbol("batch");
-    const int64_t ids =
-        (config_.projection_class_embeddings_input_dim - config_.pooled_dim) / config_.addition_time_embed_dim;
+    const int64_t ids = config_.time_ids();
     const Var text = input("text_embeds", {batch, config_.pooled_dim}, Rate::request);
     const Var time_ids = input("time_ids", {batch, ids}, Rate::request);
     const Var time = sinusoid(reshape(time_ids, {batch * ids}), config_.addition_time_embed_dim);
@@ -120,14 +126,19 @@ class UNet {
                           {heads, layers, config_.norm_num_groups, config_.use_linear_projection, only_cross});
   }
 
+  // The transformer behind a residual block, where there is one.
+  Var attend(const Scope& s, const Var& x, const UNetLevel& level, const std::vector<int>& depths, size_t at) const {
+    if (depths.empty() || depths.at(at) == 0) return x;
+    return transformer(s, x, level.heads, depths[at], level.only_cross_attention);
+  }
+
   Var down_block(size_t i, Var x) {
     const UNetLevel& level = config_.levels[i];
     const Scope s = model_ / "down_blocks" / i;
     for (int j = 0; j < level.layers; ++j) {
       const auto index = static_cast<size_t>(j);
       x = resnet(s / "resnets" / index, x, level.channels);
-      if (level.attention_down && level.attention_layers)
-        x = transformer(s / "attentions" / index, x, level.heads, level.attention_layers, level.only_cross_attention);
+      x = attend(s / "attentions" / index, x, level, level.attention_down, index);
       skips_.push_back(x);  // [B, H/2^i, W/2^i, C]
     }
     if (i + 1 < config_.levels.size()) {
@@ -144,8 +155,8 @@ class UNet {
     const Scope s = model_ / "mid_block";
     const int64_t channels = x.channels();
     x = resnet(s / "resnets" / "0", x, channels, config_.mid_block_scale_factor);
-    if (config_.mid_attention_layers)
-      x = transformer(s / "attentions" / "0", x, config_.mid_heads, config_.mid_attention_layers);
+    if (config_.mid_attention_layers == 0) return x;
+    x = transformer(s / "attentions" / "0", x, config_.mid_heads, config_.mid_attention_layers);
     return resnet(s / "resnets" / "1", x, channels, config_.mid_block_scale_factor);
   }
 
@@ -158,8 +169,7 @@ class UNet {
       x = nn::concat({x, skips_.back()});  // [B, H, W, C + skip]
       skips_.pop_back();
       x = resnet(s / "resnets" / index, x, level.channels);
-      if (level.attention_up && level.attention_layers)
-        x = transformer(s / "attentions" / index, x, level.heads, level.attention_layers, level.only_cross_attention);
+      x = attend(s / "attentions" / index, x, level, level.attention_up, index);
     }
     // Back to the size of the skips of the next level, which need not be twice this one.
     if (level_index > 0) x = upsample(s / "upsamplers" / "0", x, skips_.back().dim(1), skips_.back().dim(2));
@@ -177,9 +187,29 @@ class UNet {
 
 graph::Graph unet_2d_condition(const UNet2DConditionConfig& config) {
   if (config.levels.empty()) fail(ErrorCode::invalid_argument, "unet: expected at least one level");
+  for (const UNetLevel& level : config.levels) {
+    const auto layers = static_cast<size_t>(level.layers);
+    if ((!level.attention_down.empty() && level.attention_down.size() != layers) ||
+        (!level.attention_up.empty() && level.attention_up.size() != layers + 1))
+      fail(ErrorCode::invalid_argument, "unet: expected {} transformer depths down and {} up, found {} and {}", layers,
+           layers + 1, level.attention_down.size(), level.attention_up.size());
+  }
   graph::Graph graph("unet");
   UNet(graph, config).build();
   return graph;
+}
+
+std::vector<float> guidance_scale_embedding(double guidance_scale, int64_t dim) {
+  std::vector<float> out(static_cast<size_t>(dim), 0.0f);
+  const size_t half = out.size() / 2;
+  const auto w = static_cast<float>(guidance_scale - 1) * 1000.0f;
+  const auto rate = static_cast<float>(std::log(10000.0)) / (static_cast<float>(half) - 1);
+  for (size_t i = 0; i < half; ++i) {
+    const float angle = w * std::exp(static_cast<float>(i) * -rate);
+    out[i] = std::sin(angle);
+    out[half + i] = std::cos(angle);
+  }
+  return out;
 }
 
 }  // namespace easel::models

@@ -1,6 +1,7 @@
 // The denoising UNet of the Stable Diffusion family.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,17 @@ namespace easel::models {
 /// What one resolution level is made of.
 struct UNetLevel {
   int64_t channels = 320;
-  int layers = 2;            ///< residual blocks on the way down; one more on the way up
-  int attention_layers = 0;  ///< transformer blocks after each residual block; 0: none
+  int layers = 2;  ///< residual blocks on the way down; one more on the way up
+  /// Transformer blocks after each residual block on either way, 0 for none; empty: a plain block without attention.
+  std::vector<int> attention_down = {}, attention_up = {};
   int heads = 8;
   bool only_cross_attention = false;
-  bool attention_down = true, attention_up = true;  ///< CrossAttn… or plain block on either way
+
+  /// The same number of transformer blocks everywhere; 0: plain blocks.
+  void set_attention(int depth) {
+    attention_down.assign(depth ? static_cast<size_t>(layers) : 0, depth);
+    attention_up.assign(depth ? static_cast<size_t>(layers) + 1 : 0, depth);
+  }
 };
 
 enum class ClassEmbedding { none, table, timestep, projection, simple_projection, identity };
@@ -29,7 +36,7 @@ struct UNet2DConditionConfig {
   int64_t cross_attention_dim = 768;
   std::vector<UNetLevel> levels;
   bool mid_block = true;
-  int mid_attention_layers = 1;
+  int mid_attention_layers = 1;  ///< between two residual blocks; 0: one residual block alone
   int mid_heads = 8;
   bool use_linear_projection = false;
   int norm_num_groups = 32;
@@ -47,17 +54,29 @@ struct UNet2DConditionConfig {
   int64_t projection_class_embeddings_input_dim = 0;
   AddedEmbedding addition_embed_type = AddedEmbedding::none;
   int addition_time_embed_dim = 256;
-  int64_t pooled_dim = 0;  ///< width of text_embeds with text_time
+  int64_t pooled_dim = 0;          ///< width of text_embeds with text_time
+  int64_t time_cond_proj_dim = 0;  ///< width of timestep_cond; 0: there is none
+
+  /// Sizes and crops that time_ids holds: 6, or 5 where an aesthetic score stands for the target size.
+  int64_t time_ids() const {
+    return (projection_class_embeddings_input_dim - pooled_dim) / std::max(addition_time_embed_dim, 1);
+  }
 };
 
 /// Inputs (symbols batch, height, width in latents, tokens):
 ///   sample [B, in, H, W] f32 (step), timestep [B] f32 in training steps (schedule),
 ///   encoder_hidden_states [B, T, cross_attention_dim] f32 (request),
 ///   class_labels where the model is class-conditional: [B] i32 for a table, [B] f32 timesteps, or [B, D] f32
-///   (request), text_embeds [B, pooled_dim] and time_ids [B, n] f32 with added embeddings (request).
+///   (request), text_embeds [B, pooled_dim] and time_ids [B, n] f32 with added embeddings (request), timestep_cond
+///   [B, time_cond_proj_dim] f32 (request): the guidance scale as guidance_scale_embedding() has it.
 /// Output: noise_pred [B, out, H, W] f32. Any H and W: uneven sizes are rounded up on the way down.
 /// Throws invalid_argument for a configuration that does not fit together.
-/// Ronneberger et al. 2015; Rombach et al. 2022 (diffusers' UNet2DConditionModel).
+/// Ronneberger et al. 2015; Podell et al. 2023 (added embeddings); Luo et al. 2023 (timestep_cond);
+/// Rombach et al. 2022 (diffusers' UNet2DConditionModel).
 graph::Graph unet_2d_condition(const UNet2DConditionConfig& config);
+
+/// What a network that was distilled with guidance is told of its scale: [sin(1000 w f), cos(1000 w f)] with w the
+/// scale − 1 and f = 10000^(−i/(dim/2 − 1)), and a 0 where dim is odd. Luo et al. 2023, "Latent Consistency Models".
+std::vector<float> guidance_scale_embedding(double guidance_scale, int64_t dim);
 
 }  // namespace easel::models

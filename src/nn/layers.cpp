@@ -10,15 +10,17 @@ Var linear(const Scope& s, const Var& x, int64_t out, bool bias) {
   return s.add(ops::LinearAttrs{.bias = bias}, inputs);
 }
 
-Var conv2d(const Scope& s, const Var& x, int64_t out, int kernel, int stride, const Padding& padding) {
+Var conv2d(const Scope& s, const Var& x, int64_t out, int kernel, int stride, const Padding& padding, bool bias) {
   ops::Conv2dAttrs attrs;
   attrs.stride = stride;
   attrs.pad_top = padding.top;
   attrs.pad_left = padding.left;
   attrs.pad_bottom = padding.bottom;
   attrs.pad_right = padding.right;
-  attrs.bias = true;
-  return s.add(attrs, {x, s.weight("weight", {out, x.channels(), kernel, kernel}), s.weight("bias", {out})});
+  attrs.bias = bias;
+  std::vector<Var> inputs = {x, s.weight("weight", {out, x.channels(), kernel, kernel})};
+  if (bias) inputs.push_back(s.weight("bias", {out}));
+  return s.add(attrs, inputs);
 }
 
 Var group_norm(const Scope& s, const Var& x, int groups, double eps) {

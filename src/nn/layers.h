@@ -14,8 +14,8 @@ struct Padding {
   static Padding same(int pixels) { return {pixels, pixels, pixels, pixels}; }
 };
 
-/// x: [B, H, W, in] → [B, H', W', out]. Weights: weight [out, in, kernel, kernel], bias [out].
-Var conv2d(const Scope& s, const Var& x, int64_t out, int kernel, int stride, const Padding& padding);
+/// x: [B, H, W, in] → [B, H', W', out]. Weights: weight [out, in, kernel, kernel], bias [out] if any.
+Var conv2d(const Scope& s, const Var& x, int64_t out, int kernel, int stride, const Padding& padding, bool bias = true);
 /// 3×3, stride 1, same size.
 inline Var conv3x3(const Scope& s, const Var& x, int64_t out) { return conv2d(s, x, out, 3, 1, Padding::same(1)); }
 inline Var conv1x1(const Scope& s, const Var& x, int64_t out) { return conv2d(s, x, out, 1, 1, {}); }

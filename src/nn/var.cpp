@@ -38,10 +38,18 @@ Var matmul(const Var& a, const Var& b, bool transpose_b, double alpha) {
   return emit(ops::MatmulAttrs{transpose_b, alpha}, {a, b});
 }
 Var activation(const Var& x, Activation kind) { return emit(ops::ActivationAttrs{kind}, {x}); }
+Var prelu(const Var& x, const Var& slope) { return emit(ops::PReluAttrs{}, {x, slope}); }
+Var leaky_relu(const Var& x, double slope) {
+  const std::vector<float> slopes(static_cast<size_t>(x.channels()), static_cast<float>(slope));
+  const Tensor values = Tensor::from(slopes, {x.channels()});
+  return prelu(x, {x.graph(), x.graph().constant(graph::Constant::literal(values))});
+}
 Var geglu(const Var& x) { return emit(ops::GegluAttrs{}, {x}); }
 Var upsample_nearest(const Var& x, const Dim& height, const Dim& width) {
   return emit(ops::UpsampleNearestAttrs{height, width}, {x});
 }
+Var pixel_shuffle(const Var& x, int factor) { return emit(ops::PixelShuffleAttrs{factor}, {x}); }
+Var pixel_unshuffle(const Var& x, int factor) { return emit(ops::PixelShuffleAttrs{factor, true}, {x}); }
 Var timestep_embedding(const Var& t, const ops::TimestepEmbeddingAttrs& attrs) { return emit(attrs, {t}); }
 
 Var to_channels_last(const Var& x) { return permute(x, {0, 2, 3, 1}); }

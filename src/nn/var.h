@@ -66,8 +66,14 @@ Var softmax(const Var& x, bool causal = false);
 Var matmul(const Var& a, const Var& b, bool transpose_b = false, double alpha = 1.0);
 Var activation(const Var& x, Activation kind);
 inline Var silu(const Var& x) { return activation(x, Activation::silu); }
+/// x where x > 0, else slope · x; slope: one per channel [C], or one number for all.
+Var prelu(const Var& x, const Var& slope);
+Var leaky_relu(const Var& x, double slope);
 Var geglu(const Var& x);
 Var upsample_nearest(const Var& x, const Dim& height, const Dim& width);
+/// [B, H, W, C·r²] → [B, H·r, W·r, C] and back, channels in torch's order.
+Var pixel_shuffle(const Var& x, int factor);
+Var pixel_unshuffle(const Var& x, int factor);
 Var timestep_embedding(const Var& t, const ops::TimestepEmbeddingAttrs& attrs);
 
 /// [B, C, H, W] → [B, H, W, C] and back: the two layouts meet only at the edges of a model.

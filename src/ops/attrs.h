@@ -16,6 +16,8 @@
 #include "ops/linear/linear.h"
 #include "ops/matmul/matmul.h"
 #include "ops/permute/permute.h"
+#include "ops/pixel_shuffle/pixel_shuffle.h"
+#include "ops/prelu/prelu.h"
 #include "ops/reshape/reshape.h"
 #include "ops/slice/slice.h"
 #include "ops/softmax/softmax.h"

@@ -42,6 +42,7 @@ OpClass class_of(Tag<SoftmaxAttrs>, const OpCall&) { return OpClass::attention; 
 OpClass class_of(Tag<GroupNormAttrs>, const OpCall&) { return OpClass::norm; }
 OpClass class_of(Tag<LayerNormAttrs>, const OpCall&) { return OpClass::norm; }
 OpClass class_of(Tag<ActivationAttrs>, const OpCall&) { return OpClass::elementwise; }
+OpClass class_of(Tag<PReluAttrs>, const OpCall&) { return OpClass::elementwise; }
 OpClass class_of(Tag<GegluAttrs>, const OpCall&) { return OpClass::elementwise; }
 OpClass class_of(Tag<BinaryAttrs>, const OpCall&) { return OpClass::elementwise; }
 OpClass class_of(Tag<CastAttrs>, const OpCall&) { return OpClass::elementwise; }

@@ -124,8 +124,8 @@ Bytes execute(const Kernel& kernel, const OpCall& call, const std::vector<Bytes>
     if (!packed.back()->intact()) problems.push_back(fmt::format("packing input {} writes outside its memory", i));
     inputs.back() = packed.back()->data();
   }
-  const int64_t bytes = call.output.shape.numel() * size_of(call.output.dtype);
-  const Guarded result(bytes, offset(call.output));
+  const Guarded result(span_bytes(call.output), offset(call.output));
+  const Bytes untouched(result.data(), result.data() + span_bytes(call.output));
   std::byte* output = run.in_place < 0 ? result.data() : buffers[static_cast<size_t>(run.in_place)]->data();
   const Guarded scratch(kernel.scratch_bytes ? kernel.scratch_bytes(call, run.threads) : 0, 0);
   kernel.run({call, inputs.data(), output, scratch.data(), pool});
@@ -137,7 +137,15 @@ Bytes execute(const Kernel& kernel, const OpCall& call, const std::vector<Bytes>
         std::memcmp(before[i].data(), buffers[i]->data(), before[i].size()) != 0)
       problems.push_back(fmt::format("changes input {}", i));
   }
-  return {output, output + bytes};
+  const auto size = static_cast<size_t>(size_of(call.output.dtype));
+  Bytes dense(static_cast<size_t>(call.output.shape.numel()) * size), around(output, output + untouched.size());
+  each_element(call.output, [&](int64_t at, int64_t number) {
+    const size_t from = static_cast<size_t>(at) * size;
+    std::memcpy(dense.data() + static_cast<size_t>(number) * size, output + from, size);
+    std::memcpy(around.data() + from, untouched.data() + from, size);
+  });
+  if (run.in_place < 0 && around != untouched) problems.push_back("writes between the rows of the output");
+  return dense;
 }
 
 double epsilon(DType dtype) {
@@ -258,6 +266,8 @@ Outcome check(const Kernel& kernel, const Kernel& reference, const Case& c, Refe
     }
     if (any) variant("strided inputs", all);
   }
+  OpCall placed = call;
+  if (kernel.strided_output && widen(placed.output, true)) variant("strided output", placed);
   OpCall unpacked = call;
   bool weights = false;
   for (ArgType& type : unpacked.inputs) weights |= std::exchange(type.constant, false);

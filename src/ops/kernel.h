@@ -28,7 +28,7 @@ struct ArgType {
 struct OpCall {
   Attrs attrs;
   std::vector<ArgType> inputs;
-  ArgType output;  ///< always contiguous
+  ArgType output;  ///< contiguous, but where the kernel says strided_output
 
   template <typename A>
   const A& as() const {
@@ -65,6 +65,8 @@ struct Kernel {
   int64_t (*scratch_bytes)(const OpCall& call, int threads) noexcept = nullptr;
   /// Bit i: the output may share memory with input i, where dtype and shape agree.
   unsigned in_place = 0;
+  /// The last axis of the output may be a part of a wider one (a place in a concat): strides like those of a slice.
+  bool strided_output = false;
 };
 
 /// The kernels of an operator, best first, the reference last.

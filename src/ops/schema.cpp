@@ -11,7 +11,10 @@ std::string_view to_string(Activation activation) noexcept {
     case Activation::gelu_erf: return "gelu_erf";
     case Activation::gelu_tanh: return "gelu_tanh";
     case Activation::quick_gelu: return "quick_gelu";
+    case Activation::relu: return "relu";
+    case Activation::tanh: return "tanh";
     case Activation::geglu: return "geglu";
+    case Activation::prelu: return "prelu";
   }
   return "?";
 }

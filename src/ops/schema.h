@@ -14,9 +14,14 @@ namespace easel::ops {
 using Inputs = std::span<const ValueType>;
 
 /// Element-wise functions that operators can apply on their way out.
-enum class Activation { none, silu, gelu_erf, gelu_tanh, quick_gelu, geglu };
+/// geglu (linear) and prelu (conv2d) take more than the sum itself and are no element-wise kinds of their own.
+enum class Activation { none, silu, gelu_erf, gelu_tanh, quick_gelu, relu, tanh, geglu, prelu };
 
 std::string_view to_string(Activation activation) noexcept;
+/// Whether it is a function of one number.
+constexpr bool is_elementwise(Activation activation) noexcept {
+  return activation != Activation::geglu && activation != Activation::prelu;
+}
 
 /// Throws shape_mismatch "linear: expected 3 inputs, found 2".
 void expect_inputs(std::string_view op, Inputs inputs, size_t count);

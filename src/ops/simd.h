@@ -94,6 +94,10 @@ inline Vec load_bf16(const uint16_t* p, int64_t n) {
 #endif
 }
 
+/// n elements of f32 or bf16 in the first lanes, zeros in the others.
+inline Vec load_as(const float* p, int64_t n) { return n < kLanes ? load_n(p, n) : load(p); }
+inline Vec load_as(const uint16_t* p, int64_t n) { return load_bf16(p, n); }
+
 /// The first n lanes to f32 or, rounded, to bf16.
 inline void store_as(float* p, Vec v, int64_t n) { n < kLanes ? store_n(p, v, n) : store(p, v); }
 inline void store_as(uint16_t* p, Vec v, int64_t n) { store_bf16(p, v, n); }
@@ -166,6 +170,10 @@ inline Vec exp(Vec x) {
   p = p * (r * r) + r + 1.0f;
   return p * reinterpret_cast<Vec>((reinterpret_cast<IVec>(shifted) << 23) + 0x3F800000);
 }
+
+/// max(x, 0) and x > 0 ? x : slope·x; a NaN stays one.
+inline Vec relu(Vec x) { return max(Vec{}, x); }
+inline Vec prelu(Vec x, Vec slope) { return select(x > Vec{}, x, slope * x); }
 
 inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
 inline Vec silu(Vec x) { return x / (1.0f + exp(-x)); }

@@ -87,7 +87,8 @@ const LoraTargets& Adapters::targets() {
   if (!targets_) {
     LoraTargets all;
     all.add_unet(unet_weights(files_.unet), files_.unet);
-    all.add_text_encoder(text_encoder_weights(files_.text_encoder));
+    for (const TextEncoderFiles& encoder : files_.text_encoders)
+      all.add_text_encoder(text_encoder_weights(encoder.config), encoder.name == "text_encoder_2" ? 2 : 1);
     targets_ = std::move(all);
   }
   return *targets_;
@@ -101,7 +102,7 @@ std::shared_ptr<const Adaptation> Adapters::adaptation(const std::vector<Lora>& 
   if (made_ && key == made_for_) return made_;
   std::vector<OpenLora> opened;
   for (const Lora& lora : loras) opened.push_back({open(lora.path), lora.unet_weight, lora.text_weight});
-  made_ = std::make_shared<const Adaptation>(adapt(opened, mode, targets(), files_.family, warn_));
+  made_ = std::make_shared<const Adaptation>(adapt(opened, mode, targets(), to_string(files_.family), warn_));
   made_for_ = key;
   constexpr size_t kOpen = 16;
   if (open_.size() > kOpen) open_.clear();  // what is in use is held by its expressions

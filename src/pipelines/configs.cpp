@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kMaxChannels = 1 << 20;
 constexpr int64_t kMaxLayers = 1 << 10;
+constexpr const char* kWithProjection = "CLIPTextModelWithProjection";
 
 void expect_class(const JsonObject& json, std::string_view key, std::string_view expected) {
   if (json.has(key) && json.string(key) != expected)
@@ -23,12 +24,15 @@ void expect_class(const JsonObject& json, std::string_view key, std::string_view
 }
 
 nn::Activation activation(const JsonObject& json, std::string_view key, std::string_view fallback) {
-  static const std::map<std::string, nn::Activation> kNames = {
-      {"silu", nn::Activation::silu},          {"swish", nn::Activation::silu},
-      {"gelu", nn::Activation::gelu_erf},      {"quick_gelu", nn::Activation::quick_gelu},
-      {"gelu_new", nn::Activation::gelu_tanh}, {"gelu_pytorch_tanh", nn::Activation::gelu_tanh}};
+  static const std::map<std::string, nn::Activation> kNames = {{"silu", nn::Activation::silu},
+                                                               {"swish", nn::Activation::silu},
+                                                               {"gelu", nn::Activation::gelu_erf},
+                                                               {"quick_gelu", nn::Activation::quick_gelu},
+                                                               {"relu", nn::Activation::relu},
+                                                               {"gelu_new", nn::Activation::gelu_tanh},
+                                                               {"gelu_pytorch_tanh", nn::Activation::gelu_tanh}};
   const auto found = kNames.find(json.string_or(key, fallback));
-  if (found == kNames.end()) json.fail_key(key, "silu, gelu, gelu_new, gelu_pytorch_tanh or quick_gelu");
+  if (found == kNames.end()) json.fail_key(key, "silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu or relu");
   return found->second;
 }
 
@@ -101,11 +105,77 @@ void parse_embeddings(const JsonObject& json, UNet2DConditionConfig& config) {
            json.where(), printable(json.string("addition_embed_type")));
     config.addition_embed_type = AddedEmbedding::text_time;
     config.addition_time_embed_dim = static_cast<int>(json.integer("addition_time_embed_dim", 1, kMaxChannels));
-    // Six sizes and crops beside the pooled text, as every published model has them.
-    config.pooled_dim = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim;
+    // Six sizes and crops beside the pooled text, unless the text encoder turns out to leave room for five.
+    for (const int ids : {6, 5})
+      if (config.pooled_dim <= 0)
+        config.pooled_dim = config.projection_class_embeddings_input_dim - ids * config.addition_time_embed_dim;
     if (config.pooled_dim <= 0)
-      json.fail_key("projection_class_embeddings_input_dim", "more than six times addition_time_embed_dim");
+      json.fail_key("projection_class_embeddings_input_dim", "more than five times addition_time_embed_dim");
   }
+  config.time_cond_proj_dim = json.integer_or("time_cond_proj_dim", 0, 0, kMaxChannels);
+  if (config.time_cond_proj_dim == 1) json.fail_key("time_cond_proj_dim", "null or a number of at least 2");
+}
+
+// One depth for the residual blocks of a level, or a list of them.
+std::vector<int> depths_of(const JsonObject& json, std::string_view key, const nlohmann::json& value, int64_t blocks) {
+  const auto fail_value = [&] {
+    json.fail_key(key, fmt::format("numbers from 1 to {}, or lists of {} for this level", kMaxLayers, blocks));
+  };
+  const auto number = [&](const nlohmann::json& item) {
+    if (!item.is_number_integer() || item < 1 || item > kMaxLayers) fail_value();
+    return item.get<int>();
+  };
+  if (!value.is_array()) return std::vector<int>(static_cast<size_t>(blocks), number(value));
+  std::vector<int> out;
+  for (const nlohmann::json& item : value) out.push_back(number(item));
+  if (static_cast<int64_t>(out.size()) != blocks) fail_value();
+  return out;
+}
+
+/// transformer_layers_per_block: one number, one per level, or a list per level; then reverse_… says the way up.
+struct Depths {
+  std::vector<std::vector<int>> down, up;  ///< by level; up in the order of the levels, from the full size on
+  int mid = 1;
+};
+Depths transformer_depths(const JsonObject& json, const std::vector<int64_t>& layers) {
+  constexpr std::string_view kDown = "transformer_layers_per_block", kUp = "reverse_transformer_layers_per_block";
+  const size_t levels = layers.size();
+  const auto per_block = [&](std::string_view key) {
+    const nlohmann::json value = json.has(key) ? json.json().at(std::string(key)) : nlohmann::json(1);
+    if (value.is_array() && value.size() != levels) json.fail_key(key, fmt::format("one entry or {}", levels));
+    return value.is_array() ? value : nlohmann::json(std::vector<nlohmann::json>(levels, value));
+  };
+  const nlohmann::json down = per_block(kDown);
+  nlohmann::json up = nlohmann::json::array();
+  if (json.has(kUp)) {
+    const nlohmann::json reversed = per_block(kUp);
+    for (size_t i = levels; i-- > 0;) up.push_back(reversed[i]);
+  } else {
+    for (const nlohmann::json& entry : down)
+      if (entry.is_array()) json.fail_key(kDown, fmt::format("numbers, or {} beside lists", kUp));
+    up = down;
+  }
+  Depths out;
+  for (size_t i = 0; i < levels; ++i) {
+    out.down.push_back(depths_of(json, kDown, down[i], layers[i]));
+    out.up.push_back(depths_of(json, json.has(kUp) ? kUp : kDown, up[i], layers[i] + 1));
+  }
+  out.mid = out.down.back().front();
+  return out;
+}
+
+// No mid block at all, one residual block alone, or two with a transformer between them.
+void parse_mid_block(const JsonObject& json, int depth, UNet2DConditionConfig& config) {
+  const nlohmann::json& raw = json.json();
+  config.mid_block = !(raw.contains("mid_block_type") && raw["mid_block_type"].is_null());
+  config.mid_attention_layers = depth;
+  if (!config.mid_block || !json.has("mid_block_type")) return;
+  const std::string type = json.string("mid_block_type");
+  if (type != "UNetMidBlock2DCrossAttn" && type != "UNetMidBlock2D")
+    fail(ErrorCode::unsupported,
+         "{}: key 'mid_block_type': expected UNetMidBlock2DCrossAttn, UNetMidBlock2D or null, found '{}'", json.where(),
+         printable(type));
+  if (type == "UNetMidBlock2D") config.mid_attention_layers = 0;
 }
 
 }  // namespace
@@ -114,8 +184,7 @@ UNet2DConditionConfig unet_2d_condition_config(const JsonObject& json) {
   expect_class(json, "_class_name", "UNet2DConditionModel");
   expect_absent(json, {"num_attention_heads", "dual_cross_attention", "encoder_hid_dim", "encoder_hid_dim_type",
                        "resnet_skip_time_act", "time_embedding_dim", "time_embedding_act_fn", "timestep_post_act",
-                       "time_cond_proj_dim", "class_embeddings_concat", "cross_attention_norm",
-                       "reverse_transformer_layers_per_block"});
+                       "class_embeddings_concat", "cross_attention_norm"});
   expect_class(json, "time_embedding_type", "positional");
   expect_class(json, "attention_type", "default");
   UNet2DConditionConfig config;
@@ -135,7 +204,7 @@ UNet2DConditionConfig unet_2d_condition_config(const JsonObject& json) {
 
   const std::vector<int64_t> layers = per_level(json, "layers_per_block", levels, 2, kMaxLayers);
   const std::vector<int64_t> heads = per_level(json, "attention_head_dim", levels, 8, kMaxChannels);
-  const std::vector<int64_t> depth = per_level(json, "transformer_layers_per_block", levels, 1, kMaxLayers);
+  const Depths depth = transformer_depths(json, layers);
   const std::vector<bool> only_cross = booleans_per_level(json, "only_cross_attention", levels);
   std::vector<bool> down(levels, true), up(levels, true);
   down.back() = up.front() = false;  // the classes' own default
@@ -147,25 +216,13 @@ UNet2DConditionConfig unet_2d_condition_config(const JsonObject& json) {
     UNetLevel level;
     level.channels = channels[i];
     level.layers = static_cast<int>(layers[i]);
-    level.attention_layers = static_cast<int>(depth[i]);
     level.heads = static_cast<int>(heads[i]);
     level.only_cross_attention = only_cross[i];
-    level.attention_down = down[i];
-    level.attention_up = up[levels - 1 - i];
+    if (down[i]) level.attention_down = depth.down[i];
+    if (up[levels - 1 - i]) level.attention_up = depth.up[i];
     config.levels.push_back(level);
   }
-  const nlohmann::json& raw = json.json();
-  config.mid_block = !(raw.contains("mid_block_type") && raw["mid_block_type"].is_null());
-  if (config.mid_block && json.has("mid_block_type")) {
-    const std::string mid = json.string("mid_block_type");
-    if (mid != "UNetMidBlock2DCrossAttn" && mid != "UNetMidBlock2D")
-      fail(ErrorCode::unsupported,
-           "{}: key 'mid_block_type': expected UNetMidBlock2DCrossAttn, UNetMidBlock2D or null, found '{}'",
-           json.where(), printable(mid));
-    config.mid_attention_layers = mid == "UNetMidBlock2D" ? 0 : static_cast<int>(depth.back());
-  } else {
-    config.mid_attention_layers = static_cast<int>(depth.back());
-  }
+  parse_mid_block(json, depth.mid, config);
   config.mid_heads = static_cast<int>(heads.back());
   config.use_linear_projection = json.boolean_or("use_linear_projection", false);
   config.norm_num_groups = static_cast<int>(json.integer_or("norm_num_groups", 32, 1, kMaxChannels));
@@ -222,13 +279,52 @@ models::AutoencoderKLConfig autoencoder_kl_config(const JsonObject& json) {
   config.scaling_factor = json.number_or("scaling_factor", 0.18215);
   if (config.scaling_factor == 0) json.fail_key("scaling_factor", "a number other than 0");
   config.shift_factor = json.number_or("shift_factor", 0);
+  if (json.has("latents_mean") || json.has("latents_std")) {
+    config.latents_mean = json.numbers("latents_mean");
+    config.latents_std = json.numbers("latents_std");
+    const auto channels = static_cast<size_t>(config.latent_channels);
+    if (config.latents_mean.size() != channels)
+      json.fail_key("latents_mean", fmt::format("{} numbers, one per latent channel", channels));
+    if (config.latents_std.size() != channels ||
+        std::ranges::any_of(config.latents_std, [](double x) { return !(x > 0); }))
+      json.fail_key("latents_std", fmt::format("{} positive numbers, one per latent channel", channels));
+  }
+  return config;
+}
+
+models::AutoencoderTinyConfig autoencoder_tiny_config(const JsonObject& json) {
+  expect_class(json, "_class_name", "AutoencoderTiny");
+  expect_class(json, "upsample_fn", "nearest");
+  models::AutoencoderTinyConfig config;
+  config.in_channels = json.integer_or("in_channels", 3, 1, 64);
+  config.out_channels = json.integer_or("out_channels", 3, 1, 64);
+  config.latent_channels = json.integer_or("latent_channels", 4, 1, 4096);
+  const auto half = [&](const std::string& part, std::vector<int>& blocks) {
+    const std::string widths_key = part + "_block_out_channels", blocks_key = "num_" + part + "_blocks";
+    const std::vector<int64_t> fallback(blocks.begin(), blocks.end());
+    const std::vector<int64_t> counts = json.integers_or(blocks_key, fallback, 0, kMaxLayers);
+    const std::vector<int64_t> widths = json.integers_or(widths_key, {64, 64, 64, 64}, 1, kMaxChannels);
+    if (counts.empty() || counts.size() > 8) json.fail_key(blocks_key, "1 to 8 numbers of blocks");
+    if (widths.size() != counts.size()) json.fail_key(widths_key, fmt::format("{} channel counts", counts.size()));
+    for (const int64_t width : widths)
+      if (width != widths.front()) json.fail_key(widths_key, "one number of channels on all levels");
+    blocks.assign(counts.begin(), counts.end());
+    return widths.front();
+  };
+  config.encoder_channels = half("encoder", config.num_encoder_blocks);
+  config.decoder_channels = half("decoder", config.num_decoder_blocks);
+  config.act_fn = activation(json, "act_fn", "relu");
+  config.upsampling_scaling_factor = static_cast<int>(json.integer_or("upsampling_scaling_factor", 2, 2, 2));
+  config.scaling_factor = json.number_or("scaling_factor", 1);
+  if (config.scaling_factor == 0) json.fail_key("scaling_factor", "a number other than 0");
+  config.shift_factor = json.number_or("shift_factor", 0);
   return config;
 }
 
 models::ClipTextConfig clip_text_config(const JsonObject& json) {
   if (json.has("architectures")) {
     for (const std::string& name : json.strings("architectures"))
-      if (name != "CLIPTextModel" && name != "CLIPTextModelWithProjection")
+      if (name != "CLIPTextModel" && name != kWithProjection)
         fail(ErrorCode::unsupported, "{}: key 'architectures': expected CLIPTextModel, found '{}'", json.where(),
              printable(name));
   }
@@ -243,6 +339,10 @@ models::ClipTextConfig clip_text_config(const JsonObject& json) {
   config.max_position_embeddings = json.integer_or("max_position_embeddings", 77, 3, 1 << 20);
   config.layer_norm_eps = json.number_or("layer_norm_eps", 1e-5);
   config.hidden_act = activation(json, "hidden_act", "quick_gelu");
+  // Both classes have the key; only one of them the weights.
+  if (json.has("architectures") && json.strings("architectures") == std::vector<std::string>{kWithProjection})
+    config.projection_dim = json.integer_or("projection_dim", 512, 1, kMaxChannels);
+  config.eos_token_id = json.integer_or("eos_token_id", 49407, 0, 1 << 24);
   return config;
 }
 

@@ -94,19 +94,20 @@ class Converter {
       names_ = options_.component.empty() ? Names::original : Names::diffusers;
     if (names_ == Names::diffusers && target_ != Target::folder && options_.component.empty())
       fail(ErrorCode::invalid_argument,
-           "--names diffusers: expected a folder as output, or one part with --component unet, vae or text_encoder");
+           "--names diffusers: expected a folder as output, or one part with --component unet, vae, text_encoder or "
+           "text_encoder_2");
     if (!options_.component.empty() && !first().has_component(options_.component))
       fail(ErrorCode::io, "{}: expected a {} to take out, found none", printable(first().path(), 400),
            options_.component);
     if (target_ == Target::folder)
-      for (const char* part : {"unet", "vae", "text_encoder"})
+      for (const std::string& part : first().components_of_family())
         if (!first().has_component(part))
-          fail(ErrorCode::io, "{}: expected a whole Stable Diffusion 1.x model for a folder, found no {}{}",
-               printable(first().path(), 400), part, std::string(part) == "vae" ? "; --vae FILE supplies one" : "");
+          fail(ErrorCode::io, "{}: expected a whole {} model for a folder, found no {}{}",
+               printable(first().path(), 400), to_string(first().family), part,
+               part == "vae" ? "; --vae FILE supplies one" : "");
     for (const auto& model : models_)
-      for (const char* part : {"unet", "vae", "text_encoder"})
-        if (first().has_component(part) && !first().replaced.contains(part) && !model->has_component(part) &&
-            wanted(part))
+      for (const std::string& part : first().components())
+        if (!first().replaced.contains(part) && !model->has_component(part) && wanted(part))
           fail(ErrorCode::io, "{}: expected a {} to merge, found none", printable(model->path(), 400), part);
   }
 
@@ -116,57 +117,98 @@ class Converter {
 
   // ---- one tensor ----------------------------------------------------------------------------------------------
 
-  std::string original_name(const ModelTensor& tensor) const {
+  /// Where the weights of a component go.
+  NameCandidates target_names(const std::string& component) const {
+    if (names_ == Names::diffusers) return prefixed_names("");
+    if (names_ == Names::keep && !first().replaced.contains(component))
+      return [this, component](const std::string& name) {
+        return std::vector<StoredName>{first().find(component, name)->stored};
+      };
     const bool part = !options_.component.empty();  // a part by itself goes without the prefix of the whole
-    if (tensor.component == "unet") return ldm_unet_names(*first().unet, part ? "" : kLdmUNet)(tensor.name).front();
-    if (tensor.component == "vae") return ldm_vae_names(*first().vae, part ? "" : kLdmVae)(tensor.name).front();
-    return (part ? "text_model." : kLdmText) + tensor.name;
+    if (component == "unet") return ldm_unet_names(*first().unet, part ? "" : kLdmUNet);
+    if (component == "vae") return ldm_vae_names(*first().vae, part ? "" : kLdmVae);
+    if (!part) return ldm_text_names(first().family, component);
+    return first().family == Family::sd1 || component == "text_encoder" ? prefixed_names("text_model.")
+                                                                        : open_clip_names("");
   }
 
-  Recipe recipe_for(const ModelTensor& tensor) const {
+  /// The recipe of a tensor of the new file that is made of these weights of a component.
+  Recipe recipe_for(const std::string& component, const TensorLayout& layout) const {
+    const ModelTensor& tensor = *first().find(component, layout.weights.front());
     Recipe out;
-    out.shape = tensor.info->shape;
-    if (tensor.component.empty() || (names_ == Names::keep && !first().replaced.contains(tensor.component))) {
-      out.name = tensor.info->name;
-    } else if (names_ == Names::diffusers) {
-      out.name = tensor.name;
-      out.shape = tensor.shape;
-    } else {
-      out.name = original_name(tensor);
-      out.shape = tensor.shape;
-      // The original autoencoder's attention is made of 1×1 convolutions.
-      if (out.name.find("attn_1.") != std::string::npos && out.shape.rank() == 2)
-        out.shape = {out.shape[0], out.shape[1], 1, 1};
+    out.name = layout.name;
+    out.shape = layout.shape;
+    // Some files have matrices as 1×1 convolutions: what keeps its name keeps its shape.
+    if (names_ == Names::keep && tensor.stored.name == layout.name) out.shape = tensor.info->shape;
+    out.terms.push_back(term_of(first(), component, layout, 1));
+    if (models_.size() > 1 && is_floating(tensor.info->dtype) && !first().replaced.contains(component)) {
+      out.terms.front().weight = options_.weights.front();
+      for (size_t i = 1; i < models_.size(); ++i)
+        out.terms.push_back(term_of(*models_[i], component, layout, options_.weights[i]));
     }
-    out.terms.push_back({tensor.file, tensor.info, 1});
-    if (models_.size() > 1 && is_floating(tensor.info->dtype)) add_terms(tensor, out);
-    merged_->apply(tensor, out);
+    merged_->apply(first(), component, layout, out);
     choose_encoding(tensor, out);
     return out;
   }
 
-  void add_terms(const ModelTensor& tensor, Recipe& out) const {
-    if (first().replaced.contains(tensor.component)) return;
-    // Beside a model whose parts are known stand things like training schedules, which are no weights.
-    if (first().unet && tensor.component.empty()) return;
-    out.terms.front().weight = options_.weights.front();
-    for (size_t i = 1; i < models_.size(); ++i) {
-      const ModelTensor* other = models_[i]->find(tensor.component, tensor.name);
-      const std::string where = printable(models_[i]->path(), 400);
-      if (!other)
-        fail(ErrorCode::io, "{}: expected a tensor '{}' to merge, found none", where, printable(tensor.info->name));
-      if (other->info->shape.numel() != tensor.info->shape.numel() || !(other->shape == tensor.shape))
+  Recipe::Term term_of(const ModelTensors& model, const std::string& component, const TensorLayout& layout,
+                       double weight) const {
+    Recipe::Term out{{}, weight};
+    for (const std::string& name : layout.weights) {
+      const ModelTensor& own = *first().find(component, name);
+      const ModelTensor* tensor = model.find(component, name);
+      const std::string where = printable(model.path(), 400);
+      if (!tensor)
+        fail(ErrorCode::io, "{}: expected a tensor '{}' to merge, found none", where, printable(own.info->name));
+      if (!(tensor->shape == own.shape))
         fail(ErrorCode::shape_mismatch, "{}: tensor '{}': expected shape {} as in {}, found {}", where,
-             printable(other->info->name), tensor.info->shape.str(), printable(first().path(), 400),
-             other->info->shape.str());
-      out.terms.push_back({other->file, other->info, options_.weights[i]});
+             printable(tensor->info->name), own.shape.str(), printable(first().path(), 400), tensor->shape.str());
+      const int64_t count = tensor->shape.numel();
+      out.sources.push_back({tensor->file, tensor->info, tensor->stored.part * count, count,
+                             tensor->stored.transposed != layout.transposed});
     }
+    // Parts that lie side by side in a file as they are to lie in the new one are one range of it.
+    for (size_t i = out.sources.size(); i-- > 1;) {
+      Recipe::Source &before = out.sources[i - 1], &after = out.sources[i];
+      if (before.info != after.info || before.begin + before.count != after.begin) continue;
+      before.count += after.count;
+      out.sources.erase(out.sources.begin() + static_cast<ptrdiff_t>(i));
+    }
+    return out;
+  }
+
+  /// A tensor that belongs to no component, under its own name.
+  Recipe recipe_for(const ModelTensor& tensor) const {
+    Recipe out;
+    out.name = tensor.info->name;
+    out.shape = tensor.info->shape;
+    const auto term = [](const ModelTensor& of, double weight) {
+      return Recipe::Term{{{of.file, of.info, 0, of.info->shape.numel(), false}}, weight};
+    };
+    out.terms.push_back(term(tensor, 1));
+    // Beside a model whose parts are known stand things like training schedules, which are no weights.
+    if (models_.size() > 1 && is_floating(tensor.info->dtype) && !first().unet) {
+      out.terms.front().weight = options_.weights.front();
+      for (size_t i = 1; i < models_.size(); ++i) {
+        const ModelTensor* other = models_[i]->find("", tensor.name);
+        const std::string where = printable(models_[i]->path(), 400);
+        if (!other)
+          fail(ErrorCode::io, "{}: expected a tensor '{}' to merge, found none", where, printable(tensor.info->name));
+        if (!(other->shape == tensor.shape))
+          fail(ErrorCode::shape_mismatch, "{}: tensor '{}': expected shape {} as in {}, found {}", where,
+               printable(other->info->name), tensor.info->shape.str(), printable(first().path(), 400),
+               other->info->shape.str());
+        out.terms.push_back(term(*other, options_.weights[i]));
+      }
+    }
+    choose_encoding(tensor, out);
+    return out;
   }
 
   // What packing would harm most: the ends of the networks, and the VAE, whose errors are seen directly.
   static bool sensitive(const ModelTensor& tensor) {
     if (tensor.component == "vae") return true;
-    for (const char* name : {"conv_in.", "conv_out.", "time_embedding.", "embeddings."})
+    for (const char* name : {"conv_in.", "conv_out.", "time_embedding.", "add_embedding.", "embeddings."})
       if (tensor.name.starts_with(name)) return true;
     if (!tensor.component.empty()) return false;
     // The same in the original names of models that are only passed through.
@@ -222,10 +264,17 @@ class Converter {
   /// Recipes of a component, or of everything where empty, in the order of the file.
   std::vector<Recipe> recipes(const std::string& component) {
     std::vector<Recipe> out;
-    for (const ModelTensor& tensor : first().tensors()) {
-      if (!component.empty() && tensor.component != component) continue;
-      out.push_back(recipe_for(tensor));
+    for (const std::string& part : first().components()) {
+      if (!component.empty() && part != component) continue;
+      std::map<std::string, Shape> weights;
+      for (const ModelTensor& tensor : first().tensors())
+        if (tensor.component == part) weights[tensor.name] = tensor.shape;
+      for (const TensorLayout& layout : layouts_of(weights, target_names(part)))
+        out.push_back(recipe_for(part, layout));
     }
+    if (component.empty())
+      for (const ModelTensor& tensor : first().tensors())
+        if (tensor.component.empty()) out.push_back(recipe_for(tensor));
     if (target_ != Target::gguf)  // each aligned to its elements
       std::stable_sort(out.begin(), out.end(), [](const Recipe& a, const Recipe& b) {
         return size_of(a.encoding.dtype) > size_of(b.encoding.dtype);
@@ -243,7 +292,7 @@ class Converter {
       out["format"] = "pt";
       return out;
     }
-    out["general.architecture"] = first().unet ? "sd1" : "none";
+    out["general.architecture"] = !first().unet ? "none" : is_xl(first().family) ? "sdxl" : "sd1";
     out["general.name"] = fs::path(options_.output).stem().string();
     return out;
   }
@@ -322,9 +371,9 @@ class Converter {
       fail(ErrorCode::io, "OUTPUT {}: cannot be made: {}", printable(options_.output, 400), error.message());
     write_descriptions(first(), options_.tokenizer, begun.string());
     std::map<std::string, std::vector<Recipe>> parts;
-    for (const char* part : {"unet", "vae", "text_encoder"}) expect(parts[part] = recipes(part));
+    for (const std::string& part : first().components_of_family()) expect(parts[part] = recipes(part));
     for (auto& [part, tensors] : parts) {
-      const char* name = part == "text_encoder" ? "model.safetensors" : "diffusion_pytorch_model.safetensors";
+      const char* name = part.starts_with("text_encoder") ? "model.safetensors" : "diffusion_pytorch_model.safetensors";
       write_file((begun / part / name).string(), std::move(tensors), cleanup);
     }
     for (const ModelTensor& tensor : first().tensors())

@@ -69,11 +69,19 @@ nlohmann::json calls_of(const Part& part, nlohmann::json& lists) {
 // A template because only the pipeline's own members may name its inside.
 template <typename Pipeline, typename Job>
 static std::vector<Part> parts_of(Pipeline& p, const Job& job, const pipelines::Residency& plan) {
-  const auto text = p.text_encoder->component().plan({{"batch", 2}}), unet = p.unet->plan(p.unet_sizes(job, plan)),
-             vae = p.vae_decoder->plan(p.vae_sizes(job, plan), plan.bands);
-  return {{"text_encoder", "CLIPTextModel", text, p.text_encoder->precision(), p.files.text_encoder_weights.get()},
-          {"unet", "UNet2DConditionModel", unet, p.unet->precision(), p.files.unet_weights.get()},
-          {"vae (decoder)", "AutoencoderKL", vae, p.vae_decoder->precision(), p.files.vae_weights.get()}};
+  std::vector<Part> parts;
+  for (size_t i = 0; i < p.text_encoder->count(); ++i) {
+    const pipelines::TextEncoderFiles& encoder = p.files.text_encoders[i];
+    parts.push_back(
+        {encoder.name.c_str(), encoder.config.projection_dim > 0 ? "CLIPTextModelWithProjection" : "CLIPTextModel",
+         p.text_encoder->component(i).plan({{"batch", 2}}), p.text_encoder->precision(), encoder.weights.get()});
+  }
+  parts.push_back({"unet", "UNet2DConditionModel", p.unet->plan(p.unet_sizes(job, plan)), p.unet->precision(),
+                   p.files.unet_weights.get()});
+  parts.push_back({"vae (decoder)", p.files.tiny_vae ? "AutoencoderTiny" : "AutoencoderKL",
+                   p.vae_decoder->plan(p.vae_sizes(job, plan), plan.bands), p.vae_decoder->precision(),
+                   p.files.vae_weights.get()});
+  return parts;
 }
 
 // "VAE in bands, one component at a time" – what is done to need less memory; empty where nothing is.
@@ -89,14 +97,15 @@ static std::string savings(const pipelines::Residency& plan, const std::string& 
 std::string TextToImagePipeline::describe(const TextToImageRequest& request, bool kernels) const {
   Impl& p = *impl_;
   const std::lock_guard lock(p.mutex);  // plans are kept
-  const Impl::Job job = p.resolve(request);
+  const Impl::Job job = p.resolve(request, false);
   p.use_unet_adapters(job);
   const pipelines::Residency plan = p.plan_residency(job, false);
   const std::vector<Part> parts = parts_of(p, job, plan);
   std::string out = fmt::format(
-      "{}\n  family     {} ({})\n  scheduler  {}\n  device     {}, {} threads\n  size       {}×{}, {} at a time{}\n",
-      p.info.path, p.info.family, p.files.layout, p.info.scheduler_class, p.info.device, p.info.threads,
-      job.request.width, job.request.height, plan.batch_size,
+      "{}\n  family     {} ({})\n  because    {}\n  scheduler  {}, predicts {} ({})\n  device     {}, {} threads\n"
+      "  size       {}×{}, {} at a time{}\n",
+      p.info.path, p.info.family, p.files.layout, p.files.family_reason, p.info.scheduler_class, p.info.prediction_type,
+      p.files.prediction_reason, p.info.device, p.info.threads, job.request.width, job.request.height, plan.batch_size,
       !job.guided           ? ""
       : plan.split_guidance ? ", guided (one branch after the other)"
                             : ", guided (two branches in one batch)");
@@ -129,14 +138,21 @@ std::string TextToImagePipeline::describe(const TextToImageRequest& request, boo
 std::string TextToImagePipeline::describe_json(const TextToImageRequest& request, bool kernels) const {
   Impl& p = *impl_;
   const std::lock_guard lock(p.mutex);  // plans are kept
-  const Impl::Job job = p.resolve(request);
+  const Impl::Job job = p.resolve(request, false);
   p.use_unet_adapters(job);
   const pipelines::Residency plan = p.plan_residency(job, false);
   const std::vector<Part> parts = parts_of(p, job, plan);
-  nlohmann::json out = {{"path", p.info.path},          {"family", p.info.family},
-                        {"layout", p.files.layout},     {"scheduler", p.files.scheduler},
-                        {"device", p.info.device},      {"threads", p.info.threads},
-                        {"width", job.request.width},   {"height", job.request.height},
+  nlohmann::json out = {{"path", p.info.path},
+                        {"family", p.info.family},
+                        {"family_reason", p.files.family_reason},
+                        {"prediction_type", p.info.prediction_type},
+                        {"prediction_reason", p.files.prediction_reason},
+                        {"layout", p.files.layout},
+                        {"scheduler", p.files.scheduler},
+                        {"device", p.info.device},
+                        {"threads", p.info.threads},
+                        {"width", job.request.width},
+                        {"height", job.request.height},
                         {"batch_size", plan.batch_size}};
   for (const Part& part : parts) {
     const exec::ProgramSummary& s = part.plan->summary();

@@ -50,6 +50,7 @@ Json describe_text(const pipelines::PromptText& text, const PromptEncoder& encod
 
 Json describe_plan(const std::string& prompt, const PromptPlan& plan, const PromptEncoder& encoder) {
   Json out = {{"text", prompt}};
+  if (plan.absent) out["zeros"] = true;
   if (plan.expanded != prompt) out["expanded"] = plan.expanded;
   for (const text::PromptBranch& branch : plan.branches) {
     Json conditioning = {{"weight", branch.weight}};
@@ -89,7 +90,7 @@ void print_text(const Json& entry, int64_t room, std::string& out) {
 }
 
 void print_plan(const char* name, const Json& plan, int64_t room, std::string& out) {
-  out += fmt::format("{} {}\n", name, quoted(plan["text"]));
+  out += fmt::format("{} {}{}\n", name, quoted(plan["text"]), plan.contains("zeros") ? ", which is zeros" : "");
   if (plan.contains("expanded")) out += "  chosen: " + quoted(plan["expanded"]) + "\n";
   size_t number = 0;
   for (const Json& conditioning : plan["conditionings"]) {
@@ -106,7 +107,7 @@ void print_plan(const char* name, const Json& plan, int64_t room, std::string& o
 
 std::string TextToImagePipeline::describe_prompt(const TextToImageRequest& request, bool json) const {
   const Impl& p = *impl_;
-  const Impl::Job job = p.resolve(request);
+  const Impl::Job job = p.resolve(request, false);
   const PromptEncoder& encoder = *p.text_encoder;
   Json out = {{"style", text::to_string(job.prompt.style)},
               {"clip_skip", job.prompt.clip_skip},
@@ -115,7 +116,7 @@ std::string TextToImagePipeline::describe_prompt(const TextToImageRequest& reque
               {"chunk_tokens", encoder.tokens()},
               {"condition_tokens", job.tokens},
               {"prompt", describe_plan(request.prompt, job.prompt, encoder)}};
-  if (job.guided) out["negative_prompt"] = describe_plan(request.negative_prompt, job.negative, encoder);
+  if (job.guided) out["negative_prompt"] = describe_plan(request.negative_prompt.value_or(""), job.negative, encoder);
   if (json) return out.dump(-1, ' ', false, Json::error_handler_t::replace);
 
   const int64_t room = encoder.tokens() - 2;

@@ -48,41 +48,83 @@ std::optional<io::WeightFiles> open_weights(const std::string& folder, const std
   fail(ErrorCode::io, "{}: expected {}.safetensors, found no weights", printable(folder, 400), stems.front());
 }
 
+namespace {
+
+// The pipelines whose networks are run here; what their UNets are given decides what they are asked for.
+constexpr const char* kPipelines[] = {"StableDiffusionPipeline",          "StableDiffusionImg2ImgPipeline",
+                                      "StableDiffusionInpaintPipeline",   "StableDiffusionInstructPix2PixPipeline",
+                                      "StableDiffusionXLPipeline",        "StableDiffusionXLImg2ImgPipeline",
+                                      "StableDiffusionXLInpaintPipeline", "StableDiffusionXLInstructPix2PixPipeline",
+                                      "LatentConsistencyModelPipeline",   "LatentConsistencyModelImg2ImgPipeline"};
+
+std::string checked_pipeline(const io::JsonObject& index) {
+  const std::string pipeline = index.string("_class_name");
+  for (const char* known : kPipelines)
+    if (pipeline == known) return pipeline;
+  fail(ErrorCode::unsupported,
+       "{}: key '_class_name': expected StableDiffusionPipeline, StableDiffusionXLPipeline or one of their kin, found "
+       "'{}'",
+       index.where(), printable(pipeline));
+}
+
+// Whether model_index.json names a component; [null, null] stands for none.
+bool has_component(const io::JsonObject& index, const char* name) {
+  if (!index.has(name)) return false;
+  const nlohmann::json& entry = index.json().at(name);
+  return !(entry.is_array() && entry.size() == 2 && entry[1].is_null());
+}
+
+}  // namespace
+
 ModelFiles read_diffusers_folder(const std::string& path, const ComponentPaths& replaced, bool weights_required) {
   const fs::path root = path;
   if (!fs::exists(root / "model_index.json"))
     fail(ErrorCode::io, "{}: expected a diffusers folder with model_index.json, found none", printable(path));
   const io::JsonObject index = io::JsonObject::from_file(root / "model_index.json");
-  const std::string pipeline = index.string("_class_name");
-  if (pipeline != "StableDiffusionPipeline")
-    fail(ErrorCode::unsupported, "{}: key '_class_name': expected StableDiffusionPipeline, found '{}'", index.where(),
-         printable(pipeline));
-  expect_component(index, "tokenizer", {"CLIPTokenizer", "CLIPTokenizerFast"});
+  const std::string pipeline = checked_pipeline(index);
+  const bool xl = pipeline.starts_with("StableDiffusionXL");
 
   ModelFiles files;
   files.path = path;
   files.layout = "diffusers folder";
-  files.family = "Stable Diffusion 1.x";
   // A component that is replaced need not be there.
-  const auto own = [&](const char* name, const char* component_class, const std::string& other) {
+  const auto own = [&](const char* name, std::vector<std::string> classes, const std::string& other) {
     if (!other.empty()) return fs::path(other);
-    expect_component(index, name, {component_class});
+    expect_component(index, name, std::move(classes));
     return component_folder(path, name);
   };
   const auto where = [&](const char* option, const std::string& other) {
     return other.empty() ? printable(path, 400) : fmt::format("{} {}", option, printable(other, 400));
   };
-  const fs::path unet_path = own("unet", "UNet2DConditionModel", replaced.unet),
-                 vae_path = own("vae", "AutoencoderKL", replaced.vae),
-                 text_path = own("text_encoder", "CLIPTextModel", replaced.text_encoder),
+  // What a replaced part of the folder was like says what a file without configuration leaves open.
+  const auto like = [&](const char* name, const std::string& other, auto parse) {
+    using Config = decltype(parse(index));
+    const fs::path config = root / name / "config.json";
+    return other.empty() || !fs::exists(config)
+               ? std::optional<Config>()
+               : std::optional<Config>(parse(io::JsonObject::from_file(config.string())));
+  };
+  const auto read_text = [&](bool second, const std::string& other, const char* option) {
+    const char* name = second ? "text_encoder_2" : "text_encoder";
+    const char* tokenizer = second ? "tokenizer_2" : "tokenizer";
+    const fs::path folder = own(name, {second ? "CLIPTextModelWithProjection" : "CLIPTextModel"}, other);
+    expect_component(index, tokenizer, {"CLIPTokenizer", "CLIPTokenizerFast"});
+    TextEncoderFiles encoder = read_text_encoder(folder.string(), where(option, other), second, weights_required,
+                                                 like(name, other, clip_text_config));
+    encoder.tokenizer_folder = component_folder(path, tokenizer).string();
+    files.text_encoders.push_back(std::move(encoder));
+  };
+  const fs::path unet_path = own("unet", {"UNet2DConditionModel"}, replaced.unet),
+                 vae_path = own("vae", {"AutoencoderKL", "AutoencoderTiny"}, replaced.vae),
                  scheduler = component_folder(path, "scheduler");
-  files.tokenizer_folder = component_folder(path, "tokenizer").string();
 
-  const UNetFiles unet = read_unet(unet_path.string(), where("--unet", replaced.unet), weights_required);
+  const UNetFiles unet = read_unet(unet_path.string(), where("--unet", replaced.unet), weights_required,
+                                   like("unet", replaced.unet, unet_2d_condition_config));
   files.unet = unet.config;
   files.unet_weights = unet.weights;
-  if (fs::exists(unet_path / "config.json")) {
-    const io::JsonObject json = io::JsonObject::from_file((unet_path / "config.json").string());
+  const fs::path size_config = (fs::is_directory(unet_path) ? unet_path : root / "unet") / "config.json";
+  if (fs::exists(size_config)) {
+    const io::JsonObject json = io::JsonObject::from_file(size_config.string());
     if (json.has("sample_size")) {  // one number, or height and width
       const std::vector<int64_t> size = json.integer_or_integers("sample_size", 1, 1 << 16);
       if (size.empty() || size.size() > 2) json.fail_key("sample_size", "one number or two");
@@ -90,14 +132,28 @@ ModelFiles read_diffusers_folder(const std::string& path, const ComponentPaths& 
       files.sample_width = size.back();
     }
   }
-  const VaeFiles vae = read_vae(vae_path.string(), where("--vae", replaced.vae), weights_required);
+  const VaeFiles vae = read_vae(vae_path.string(), where("--vae", replaced.vae), weights_required,
+                                like("vae", replaced.vae, autoencoder_kl_config));
   files.vae = vae.config;
+  files.tiny_vae = vae.tiny;
   files.vae_weights = vae.weights;
-  const TextEncoderFiles text =
-      read_text_encoder(text_path.string(), where("--text-encoder", replaced.text_encoder), weights_required);
-  files.text_encoder = text.config;
-  files.text_encoder_weights = text.weights;
+  if (!xl || has_component(index, "text_encoder")) read_text(false, replaced.text_encoder, "--text-encoder");
+  if (xl) read_text(true, replaced.text_encoder_2, "--text-encoder-2");
   files.scheduler = io::JsonObject::from_file((scheduler / "scheduler_config.json").string()).json();
+  fit_parts(files, unet.configured);
+  files.family = family_of(files.unet);
+  files.family_reason =
+      fmt::format("model_index.json: {}; unet: {}", pipeline,
+                  files.family == Family::sdxl           ? "pooled text and six sizes"
+                  : files.family == Family::sdxl_refiner ? "pooled text, four sizes and an aesthetic score"
+                  : files.family == Family::sd2          ? "linear projections"
+                                                         : "projections by 1x1 convolutions");
+  if (xl != is_xl(files.family))
+    fail(ErrorCode::unsupported, "{}: key '_class_name': expected a pipeline that fits the UNet ({}), found '{}'",
+         index.where(), to_string(files.family), pipeline);
+  if (!vae.configured) files.vae.scaling_factor = family_scaling_factor(files.family);
+  files.prediction_reason = "scheduler_config.json";
+  files.force_zeros_for_empty_prompt = xl && index.boolean_or("force_zeros_for_empty_prompt", true);
   return files;
 }
 

@@ -87,13 +87,22 @@ const std::vector<Signature>& table() {
        "diffusers",
        "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight",
        {-1, 768}},
-      // The same networks at other sizes.
-      {kSd1, Part::denoiser, "original", "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", {-1, -1}},
+      // The same networks at other sizes: by what they are given beside the text (pooled text and sizes of the
+      // picture),
+      // then by the form of their projections. The refiner's sizes are five.
+      {kRefiner, Part::denoiser, "original", "label_emb.0.0.weight", {-1, 2560}, true},
+      {kRefiner, Part::denoiser, "diffusers", "add_embedding.linear_1.weight", {-1, 2560}, true},
+      {kXl, Part::denoiser, "original", "label_emb.0.0.weight", {-1, -1}, true},
+      {kXl, Part::denoiser, "diffusers", "add_embedding.linear_1.weight", {-1, -1}, true},
+      {kSd2, Part::denoiser, "original", "input_blocks.1.1.proj_in.weight", {-1, -1}, true},
+      {kSd2, Part::denoiser, "diffusers", "down_blocks.0.attentions.0.proj_in.weight", {-1, -1}, true},
+      {kSd1, Part::denoiser, "original", "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", {-1, -1}, true},
       {kSd1,
        Part::denoiser,
        "diffusers",
        "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight",
-       {-1, -1}},
+       {-1, -1},
+       true},
       {kSd3, Part::denoiser, "original", "joint_blocks.0.context_block.adaLN_modulation.1.weight", {}},
       {kSd3, Part::denoiser, "diffusers", "pos_embed.proj.weight", {-1, 16, 2, 2}},
       {kFlux, Part::denoiser, "original", "double_blocks.0.img_attn.norm.key_norm.scale", {}},
@@ -108,6 +117,10 @@ const std::vector<Signature>& table() {
       {"AutoencoderKL", Part::vae, "original", "decoder.mid.block_1.conv1.weight", {-1, -1, 3, 3}},
       {"AutoencoderKL", Part::vae, "diffusers", "decoder.mid_block.resnets.0.conv1.weight", {-1, -1, 3, 3}},
       {"TAESD", Part::vae, "diffusers", "decoder.layers.0.weight", {}},
+      {"TAESD", Part::vae, "diffusers", "encoder.layers.0.weight", {}},
+      {"TAESD", Part::vae, "ComfyUI", "taesd_decoder.1.weight", {-1, -1, 3, 3}},
+      {"TAESD", Part::vae, "original decoder", "3.conv.0.weight", {-1, -1, 3, 3}},
+      {"TAESD", Part::vae, "original encoder", "1.conv.0.weight", {-1, -1, 3, 3}},
       {"video VAE", Part::vae, "original", "decoder.middle.0.residual.2.weight", {}},
       {"video VAE", Part::vae, "diffusers", "decoder.mid_block.resnets.0.conv1.conv.weight", {}},
 
@@ -117,10 +130,14 @@ const std::vector<Signature>& table() {
       {"CLIP", Part::text_encoder, "transformers", "embeddings.token_embedding.weight", {-1, -1}},
       {kClipH, Part::text_encoder, "open_clip", "token_embedding.weight", {-1, 1024}},
       {kClipG, Part::text_encoder, "open_clip", "token_embedding.weight", {-1, 1280}},
+      {"OpenCLIP", Part::text_encoder, "open_clip", "token_embedding.weight", {-1, -1}},
       {"T5", Part::text_encoder, "transformers", "encoder.block.0.layer.0.SelfAttention.q.weight", {}},
 
-      {"ESRGAN", Part::upscaler, "original", "0.weight", {-1, 3, 3, 3}},
-      {"ESRGAN", Part::upscaler, "BasicSR", "conv_first.weight", {}},
+      {"ESRGAN", Part::upscaler, "original", "1.sub.0.RDB1.conv1.0.weight", {}},
+      {"ESRGAN", Part::upscaler, "ESRGAN", "RRDB_trunk.0.RDB1.conv1.weight", {}},
+      {"ESRGAN", Part::upscaler, "BasicSR", "body.0.rdb1.conv1.weight", {}},
+      {"Real-ESRGAN compact", Part::upscaler, "BasicSR", "body.0.weight", {-1, 3, 3, 3}},
+      {"other upscaler", Part::upscaler, "BasicSR", "conv_first.weight", {}},
   };
   return kRows;
 }
@@ -237,7 +254,7 @@ Identity identify(const io::WeightFiles& files) {
     const bool known = std::any_of(out.parts.begin(), out.parts.end(), [&](const Match& m) {
       // A tensor speaks for the first row that it fits; another family's own tensor is news.
       return m.row->part == row.part &&
-             (std::string(m.row->family) == row.family || std::string(m.row->tensor) == row.tensor);
+             (row.general || std::string(m.row->family) == row.family || std::string(m.row->tensor) == row.tensor);
     });
     if (known) continue;
     std::optional<Match> found = match(files, row);
@@ -254,6 +271,15 @@ Identity identify(const io::WeightFiles& files) {
     std::erase_if(out.parts, [family = svd->row->family](const Match& m) {
       return m.row->part == Part::denoiser && std::string(m.row->family) != family;
     });
+  // Of small models the sizes say nothing: the refiner is the one with OpenCLIP's encoder alone.
+  const auto is_text = [](const Match& m) { return m.row->part == Part::text_encoder; };
+  const Match* text = out.find(Part::text_encoder);
+  if (text && text->prefix == "conditioner.embedders.0.model." && std::ranges::count_if(out.parts, is_text) == 1)
+    for (Match& m : out.parts)
+      for (const Signature& row : table())
+        if (m.row->part == Part::denoiser && m.row->general && row.general &&
+            std::string(row.family) == "Stable Diffusion XL refiner" && std::string(row.tensor) == m.row->tensor)
+          m.row = &row;
   const bool adapter = out.find(Part::lora) || out.find(Part::control_net) || out.find(Part::adapter);
   // An upscaler's names are short: they count only where nothing else is there.
   if (out.parts.size() > 1) std::erase_if(out.parts, [](const Match& m) { return m.row->part == Part::upscaler; });
@@ -279,11 +305,14 @@ void expect_part(const io::WeightFiles& files, Part wanted, const std::string& w
   if (!adapter && !identity.find(Part::denoiser) && identity.find(Part::vae)) use = "; --vae takes it";
   if (!adapter && !identity.find(Part::denoiser) && !identity.find(Part::vae) && identity.find(Part::text_encoder))
     use = "; --text-encoder takes it";
+  if (identity.find(Part::upscaler)) use = "; easel upscale takes it";
   const std::string summary = identity.summary();
+  const char* article = wanted == Part::upscaler ? "an" : "a";
   if (summary == "unknown")
-    fail(ErrorCode::unsupported, "{}: expected a {}, found {} tensors of an unknown model, the first '{}'", where,
-         to_string(wanted), files.names().size(), files.names().empty() ? "" : printable(files.names().front(), 80));
-  fail(ErrorCode::unsupported, "{}: expected a {}, found: {}{}", where, to_string(wanted), summary, use);
+    fail(ErrorCode::unsupported, "{}: expected {} {}, found {} tensors of an unknown model, the first '{}'", where,
+         article, to_string(wanted), files.names().size(),
+         files.names().empty() ? "" : printable(files.names().front(), 80));
+  fail(ErrorCode::unsupported, "{}: expected {} {}, found: {}{}", where, article, to_string(wanted), summary, use);
 }
 
 void expect_one_family(const io::WeightFiles& files, bool own_text_encoder, const std::string& where) {

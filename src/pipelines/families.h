@@ -21,6 +21,7 @@ struct Signature {
   const char* layout;          ///< whose names these are: "original", "diffusers", …
   const char* tensor;          ///< name after one of the part's prefixes; beginning with '*': the end of a name
   std::vector<int64_t> shape;  ///< required sizes, −1 for any; empty: any shape
+  bool general = false;        ///< of the architecture at other sizes: counts only where no row before named the part
 };
 
 struct Match {

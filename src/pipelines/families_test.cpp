@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "io/safetensors.h"
 #include "io/test_folder.h"
 #include "pipelines/model_files.h"
@@ -49,6 +51,32 @@ TEST(Families, CheckpointsByTheWidthOfTheirText) {
             std::string("FLUX"));
 }
 
+TEST(Families, SmallModelsByTheirStructure) {
+  const std::string clip = "conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight",
+                    open_clip = "token_embedding.weight", sizes = "label_emb.0.0.weight";
+  const Tensors xl = {{kUNet + sizes, {32, 68}},
+                      {kUNet + kK4, {8, 64}},
+                      {kVae, {2, 2, 3, 3}},
+                      {clip, {2, 24}},
+                      {"conditioner.embedders.1.model." + open_clip, {2, 40}}};
+  EXPECT_EQ(identity_of(xl).summary(), "Stable Diffusion XL, whole checkpoint");
+  EXPECT_EQ(
+      std::ranges::count_if(identity_of(xl).parts, [](const Match& m) { return m.row->part == Part::text_encoder; }),
+      2);
+  const Tensors refiner = {
+      {kUNet + sizes, {32, 60}}, {kVae, {2, 2, 3, 3}}, {"conditioner.embedders.0.model." + open_clip, {2, 40}}};
+  EXPECT_EQ(identity_of(refiner).summary(), "Stable Diffusion XL refiner, whole checkpoint");
+  EXPECT_EQ(identity_of({{kUNet + sizes, {1536, 2560}}}).summary(), "Stable Diffusion XL refiner, UNet or transformer");
+  const std::string projection = "input_blocks.1.1.proj_in.weight";
+  EXPECT_EQ(identity_of({{kUNet + kK1, {8, 32}}, {kUNet + projection, {8, 8}}}).summary(),
+            "Stable Diffusion 2.x, UNet or transformer");
+  EXPECT_EQ(identity_of({{kUNet + kK1, {8, 32}}, {kUNet + projection, {8, 8, 1, 1}}}).summary(),
+            "Stable Diffusion 1.x, UNet or transformer");
+  // The real ones are told by the width of their text, whatever the rest looks like.
+  EXPECT_EQ(identity_of({{kUNet + kK1, {320, 768}}, {kUNet + projection, {320, 320}}}).summary(),
+            "Stable Diffusion 1.x, UNet or transformer");
+}
+
 TEST(Families, OtherFilesAreToldByName) {
   EXPECT_EQ(identity_of({{"lora_unet_down_blocks_0.lora_down.weight", {4, 320}}}).summary(), "LoRA");
   EXPECT_EQ(identity_of({{"unet.down_blocks.0.to_q.lora_A.weight", {4, 320}}}).summary(), "LoRA");
@@ -90,14 +118,18 @@ TEST(SingleFile, WhatIsNoModelSaysWhatItIs) {
   EXPECT_HAS(refused({{"first_stage_model.decoder.mid.block_1.conv1.weight", {2, 2, 3, 3}}}, ErrorCode::unsupported),
              "--vae takes it");
   EXPECT_HAS(refused({{"a", {2}}}, ErrorCode::unsupported), "unknown model");
-  EXPECT_HAS(refused({{kUNet + kK4, {640, 2048}}, {kVae, {2, 2, 3, 3}}, {kText, {2, 768}}}, ErrorCode::unsupported),
-             "Stable Diffusion XL");
+  EXPECT_HAS(refused({{"double_blocks.0.img_attn.norm.key_norm.scale", {128}}, {kVae, {2, 2, 3, 3}}, {kText, {2, 768}}},
+                     ErrorCode::unsupported),
+             "FLUX");
 }
 
 TEST(SingleFile, MissingPartsNameTheirOption) {
   const std::string no_text = refused({{kUNet + kK1, {320, 768}}, {kVae, {2, 2, 3, 3}}}, ErrorCode::io);
   EXPECT_HAS(no_text, "no text encoder");
   EXPECT_HAS(no_text, "--text-encoder FILE");
+  const std::string xl = refused({{kUNet + kK4, {640, 2048}}, {kVae, {2, 2, 3, 3}}, {kText, {2, 768}}}, ErrorCode::io);
+  EXPECT_HAS(xl, "no second text encoder");
+  EXPECT_HAS(xl, "--text-encoder-2 FILE");
   const std::string alone = refused({{kUNet + kK1, {320, 768}}}, ErrorCode::io);
   EXPECT_HAS(alone, "--vae FILE and --text-encoder FILE");
 }

@@ -54,8 +54,8 @@ void LoraTargets::add_unet(const std::map<std::string, Shape>& weights, const mo
     }
     name("lora_unet_" + flat(module), layer);
     name("lycoris_" + flat(module), layer);
-    for (const std::string& stored : original(weight)) {
-      const std::string theirs = without_weight(stored);
+    for (const StoredName& stored : original(weight)) {
+      const std::string theirs = without_weight(stored.name);
       name("diffusion_model." + theirs, layer);
       name("model.diffusion_model." + theirs, layer);
       name("lora_unet_" + flat(theirs), layer);

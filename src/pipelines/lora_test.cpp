@@ -246,7 +246,7 @@ TEST(Loras, OriginalNamesAreTheSame) {
     const size_t dot = info.name.find('.');
     const LoraTarget* target = targets.find(info.name.substr(0, dot));
     ASSERT_NE(target, nullptr) << info.name;
-    std::string theirs = names(target->module + ".weight").front();
+    std::string theirs = names(target->module + ".weight").front().name;
     theirs = theirs.substr(0, theirs.rfind('.'));
     for (char& c : theirs) c = c == '.' ? '_' : c;
     tensors.emplace_back("lora_unet_" + theirs + info.name.substr(dot), file.tensor(info.name).clone());

@@ -20,9 +20,9 @@ class MergedTensors {
   MergedTensors(const ModelTensors& model, const std::vector<Lora>& loras,
                 const std::function<void(const std::string&)>& warn);
 
-  /// Makes the recipe of a tensor that is changed: what its terms give, then what the adapters make of it. Leaves
-  /// others as they are.
-  void apply(const ModelTensor& tensor, Recipe& recipe) const;
+  /// Makes the recipe of a tensor that is changed: what its terms give, then what the adapters make of the weights in
+  /// it. Leaves others as they are.
+  void apply(const ModelTensors& model, const std::string& component, const TensorLayout& layout, Recipe& recipe) const;
 
  private:
   std::shared_ptr<device::Context> context_;

@@ -113,7 +113,7 @@ class Golden {
     const json& source = entry_["source"];
     if (source.is_string()) {
       weights_ = std::make_shared<FileWeights>(
-          file_, [](const std::string& name) { return std::vector<std::string>{"weight." + name}; });
+          file_, [](const std::string& name) { return std::vector<StoredName>{"weight." + name}; });
       return Scope(graph_);
     }
     read_model_of(source);
@@ -124,17 +124,17 @@ class Golden {
       const std::filesystem::path folder = kFolder + source["folder"].get<std::string>();
       unet_ = unet_2d_condition_config(io::JsonObject::from_file(folder / "config.json"));
       weights_ = std::make_shared<FileWeights>(io::WeightFiles::open(folder / "diffusion_pytorch_model.safetensors"),
-                                               [](const std::string& name) { return std::vector<std::string>{name}; });
+                                               [](const std::string& name) { return std::vector<StoredName>{name}; });
       return;
     }
     const ModelFiles files = read_diffusers_folder(kFolder + source["model"].get<std::string>());
     unet_ = files.unet;
     vae_ = files.vae;
-    text_ = files.text_encoder;
+    text_ = files.text_encoders.front().config;
     const std::string component = source["component"];
     weights_ = component == "unet"  ? files.unet_weights
                : component == "vae" ? files.vae_weights
-                                    : files.text_encoder_weights;
+                                    : files.text_encoders.front().weights;
   }
 
   void build() {

@@ -2,6 +2,15 @@
 
 namespace easel::pipelines {
 
+double strength_of(const TextToImageRequest& request) {
+  const PictureInputs& image = request.image;
+  if (!image.init_image) return 1;
+  // Where the schedule is cut by hand, that is all that is cut.
+  const SamplingOptions& s = request.sampling;
+  const bool whole = image.mask || image.outpaint.any() || s.denoise != 1 || s.start_step != 0 || !s.sigmas.empty();
+  return image.strength.value_or(whole ? 1 : 0.8);
+}
+
 sampling::SamplerOptions sampler_options_of(const TextToImageRequest& request) {
   const SamplingOptions& s = request.sampling;
   sampling::SamplerOptions out;
@@ -10,6 +19,9 @@ sampling::SamplerOptions sampler_options_of(const TextToImageRequest& request) {
   if (!request.scheduler.empty()) out.sigma_schedule = request.scheduler;
   out.sigmas = s.sigmas;
   out.denoise = s.denoise;
+  out.strength = strength_of(request);
+  out.denoising_start = s.denoising_start;
+  out.denoising_end = s.denoising_end;
   out.start_step = s.start_step;
   out.end_step = s.end_step;
   out.s_churn = s.s_churn;

@@ -24,7 +24,15 @@ std::string gigabytes(int64_t bytes) { return fmt::format("{:.3g} GB", static_ca
 }  // namespace
 
 void TextToImagePipeline::Impl::measure(const Job& job, Residency& residency, std::optional<DType> dtype) {
-  const exec::ProgramSummary text = text_encoder->component().plan({{"batch", 2}}, {}, dtype)->summary();
+  // One text encoder after the other runs; unless they are to run one at a time, both stay packed meanwhile.
+  int64_t text_weights = 0, text_packing = 0, text_largest = 0;
+  for (size_t i = 0; i < text_encoder->count(); ++i) {
+    const exec::ProgramSummary text = text_encoder->component(i).plan({{"batch", 2}}, {}, dtype)->summary();
+    const int64_t run = std::max(text.pack_bytes, running(text));
+    text_largest = std::max(text_largest, text.weight_bytes + run);
+    text_packing = std::max(text_packing, run);
+    text_weights += text.weight_bytes;
+  }
   const exec::ProgramSummary denoiser = unet->plan(unet_sizes(job, residency), {}, dtype)->summary();
   const exec::ProgramSummary decoder = vae_decoder->plan(vae_sizes(job, residency), residency.bands, dtype)->summary();
   // Each branch has slots of its own.
@@ -33,20 +41,34 @@ void TextToImagePipeline::Impl::measure(const Job& job, Residency& residency, st
   const auto alone = [](const exec::ProgramSummary& plan, int64_t run) {
     return kProcessBytes + plan.weight_bytes + std::max(plan.pack_bytes, run);
   };
-  residency.encoding = alone(text, running(text));
+  residency.encoding = kProcessBytes + (residency.one_at_a_time ? text_largest : text_weights + text_packing);
   residency.denoising = alone(denoiser, denoiser_run);
+  if (previewer) residency.denoising += previewer->bytes(job.latent_height, job.latent_width, denoiser.arena_bytes);
   residency.decoding = alone(decoder, running(decoder));
+  std::optional<exec::ProgramSummary> encoder;
+  if (job.encodes_picture()) {
+    encoder = vae_encoder().plan(encoder_sizes(job), residency.bands, dtype)->summary();
+    residency.reading = alone(*encoder, running(*encoder));
+  }
   if (residency.one_at_a_time) return;
   // The arena stays as large as it ever was; weights stay packed once they are.
-  const int64_t text_stays = options.keep_text_encoder ? text.weight_bytes : 0;
+  const int64_t text_stays = options.keep_text_encoder ? text_weights : 0;
   const auto if_packed = [](const Component& component, const exec::ProgramSummary& plan) {
     return component.packed() ? plan.weight_bytes : 0;
   };
-  const int64_t arena_now = arena->size();
+  int64_t arena_now = arena->size();
   residency.encoding += if_packed(*unet, denoiser) + if_packed(*vae_decoder, decoder) + arena_now;
-  residency.denoising +=
-      text_stays + if_packed(*vae_decoder, decoder) + std::max<int64_t>(0, arena_now - denoiser.arena_bytes);
-  residency.decoding += text_stays + denoiser.weight_bytes + (denoiser_run - denoiser.arena_bytes) +
+  int64_t encoder_stays = 0;
+  if (encoder) {
+    residency.reading += text_stays + if_packed(*unet, denoiser) + if_packed(*vae_decoder, decoder) +
+                         std::max<int64_t>(0, arena_now - encoder->arena_bytes);
+    encoder_stays = encoder->weight_bytes + encoder->slot_bytes;
+    if (vae_encoder().packed()) residency.encoding += encoder_stays;
+    arena_now = std::max(arena_now, encoder->arena_bytes);
+  }
+  residency.denoising += text_stays + encoder_stays + if_packed(*vae_decoder, decoder) +
+                         std::max<int64_t>(0, arena_now - denoiser.arena_bytes);
+  residency.decoding += text_stays + encoder_stays + denoiser.weight_bytes + (denoiser_run - denoiser.arena_bytes) +
                         std::max<int64_t>(0, std::max(arena_now, denoiser.arena_bytes) - decoder.arena_bytes);
 }
 
@@ -57,6 +79,11 @@ exec::BandOptions TextToImagePipeline::Impl::least_bands(const Job& job) const {
           .recompute_elements = job.request.width * job.request.height * widths[widths.size() > 1 ? 1 : 0]};
 }
 
+int64_t TextToImagePipeline::Impl::whole_decoder_bytes(const Job& job, const Residency& residency,
+                                                       std::optional<DType> dtype) {
+  return vae_decoder->plan(vae_sizes(job, residency), {}, dtype)->summary().arena_bytes;
+}
+
 Residency TextToImagePipeline::Impl::smallest(const Job& job, int64_t budget, VaeTiling tiling,
                                               std::optional<DType> dtype) {
   Residency residency;
@@ -64,6 +91,8 @@ Residency TextToImagePipeline::Impl::smallest(const Job& job, int64_t budget, Va
   residency.one_at_a_time = options.offload;
   const exec::BandOptions exact{.band_bytes = pipelines::kBandBytes}, least = least_bands(job);
   if (tiling == VaeTiling::on) residency.bands = least;
+  if (tiling == VaeTiling::automatic && whole_decoder_bytes(job, residency, dtype) > pipelines::kWholeDecoderBytes)
+    residency.bands = exact;
   const auto fits = [&] {
     measure(job, residency, dtype);
     return residency.peak() <= budget;
@@ -147,8 +176,10 @@ std::string TextToImagePipeline::Impl::what_fits(const Job& job, int64_t budget)
 
 void TextToImagePipeline::Impl::enter(Component& next) {
   if (!residency.one_at_a_time) return;
-  for (Component* other : {&text_encoder->component(), unet.get(), vae_decoder.get()})
-    if (other != &next && other->packed()) {
+  std::vector<Component*> all = {unet.get(), vae_decoder.get(), vae_encoder_.get()};
+  for (size_t i = 0; i < text_encoder->count(); ++i) all.push_back(&text_encoder->component(i));
+  for (Component* other : all)
+    if (other && other != &next && other->packed()) {
       other->drop();
       arena->release();
     }

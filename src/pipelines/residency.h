@@ -19,13 +19,18 @@ struct Residency {
 
   // Resident bytes of the process at their highest while …
   int64_t encoding = 0;   ///< … prompts are encoded
+  int64_t reading = 0;    ///< … a picture to begin from is encoded
   int64_t denoising = 0;  ///< … the UNet is packed and runs
   int64_t decoding = 0;   ///< … the VAE is packed and runs
 
-  int64_t peak() const { return std::max({encoding, denoising, decoding}); }
+  int64_t peak() const { return std::max({encoding, reading, denoising, decoding}); }
 };
 
 /// About the size of a band: large enough that transforming the filters for each costs nothing to speak of.
 inline constexpr int64_t kBandBytes = int64_t{16} << 20;
+
+/// Working memory of the whole decoder above which it runs in bands without being asked. For such large pictures bands
+/// take no longer and up to a third less memory; at 512² they take a twelfth longer.
+inline constexpr int64_t kWholeDecoderBytes = int64_t{1200} << 20;
 
 }  // namespace easel::pipelines

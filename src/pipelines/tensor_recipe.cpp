@@ -87,9 +87,9 @@ class Cook {
   /// Bytes of elements begin … begin + count − 1.
   std::span<const std::byte> bytes(const Recipe& recipe, int64_t begin, int64_t count) {
     if (recipe.copied()) {
-      const io::TensorInfo& info = *recipe.terms[0].info;
-      const auto stored = recipe.terms[0].file.stored_bytes(info);
-      return stored.subspan(size_in(recipe.encoding, begin), size_in(recipe.encoding, count));
+      const Recipe::Source& source = recipe.terms[0].sources[0];
+      const auto stored = source.file.stored_bytes(*source.info);
+      return stored.subspan(size_in(recipe.encoding, source.begin + begin), size_in(recipe.encoding, count));
     }
     if (!is_floating(recipe.encoding.dtype)) return whole(recipe, begin, count);
     const std::span<const float> source = values(recipe, begin, count);
@@ -146,25 +146,63 @@ class Cook {
                        [&](int64_t task, int) { body(task * kRange, std::min(kRange, count - task * kRange)); });
   }
   void read(const Recipe::Term& term, int64_t begin, int64_t count, float* out) {
-    if (!term.info->strides.empty()) return term.file.read_f32(*term.info, begin, count, out);  // takes memory
-    each_range(count,
-               [&](int64_t from, int64_t size) { term.file.read_f32(*term.info, begin + from, size, out + from); });
+    for (const Recipe::Source& source : term.sources) {
+      if (begin < source.count && count > 0) {
+        const int64_t size = std::min(count, source.count - begin);
+        read(source, begin, size, out);
+        begin += size;
+        count -= size;
+        out += size;
+      }
+      begin -= source.count;
+    }
+  }
+
+  void read(const Recipe::Source& source, int64_t begin, int64_t count, float* out) {
+    const io::TensorInfo& info = *source.info;
+    if (source.transposed) return read_transposed(source, begin, count, out);
+    begin += source.begin;
+    if (!info.strides.empty()) return source.file.read_f32(info, begin, count, out);  // takes memory
+    each_range(count, [&](int64_t from, int64_t size) { source.file.read_f32(info, begin + from, size, out + from); });
+  }
+
+  // Only projections are stored transposed, a few megabytes: the matrix is kept for its next piece.
+  void read_transposed(const Recipe::Source& source, int64_t begin, int64_t count, float* out) {
+    const int64_t rows = source.info->shape[0], columns = source.info->shape[1];
+    if (matrix_of_ != source.info) {
+      matrix_.resize(static_cast<size_t>(rows * columns));
+      source.file.read_f32(*source.info, 0, rows * columns, matrix_.data());
+      matrix_of_ = source.info;
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t at = begin + i;
+      out[i] = matrix_[static_cast<size_t>(at % rows * columns + at / rows)];
+    }
   }
 
   // Whole numbers with strides: small tables.
   std::span<const std::byte> whole(const Recipe& recipe, int64_t begin, int64_t count) {
-    if (begin == 0) integers_ = recipe.terms[0].file.tensor(recipe.terms[0].info->name);
+    const Recipe::Source& source = recipe.terms[0].sources[0];
+    if (begin == 0) integers_ = source.file.tensor(source.info->name);
     return {integers_.raw() + size_in(recipe.encoding, begin), size_in(recipe.encoding, count)};
   }
 
   ThreadPool pool_;
-  std::vector<float> values_, term_;
+  std::vector<float> values_, term_, matrix_;
+  const io::TensorInfo* matrix_of_ = nullptr;
   std::vector<std::byte> out_;
   Tensor integers_, changed_;
 };
 
 void release(const Recipe& recipe, int64_t begin, int64_t count) {
-  for (const Recipe::Term& term : recipe.terms) term.file.release_pages(*term.info, begin, count);
+  for (const Recipe::Term& term : recipe.terms) {
+    int64_t at = 0;  // of a source within the term
+    for (const Recipe::Source& source : term.sources) {
+      const int64_t from = std::max<int64_t>(begin - at, 0), to = std::min(begin + count - at, source.count);
+      if (from < to && !source.transposed) source.file.release_pages(*source.info, source.begin + from, to - from);
+      at += source.count;
+    }
+  }
 }
 
 void check_cancelled(const CancelToken& cancel) {
@@ -187,21 +225,27 @@ Encoding parse_encoding(const std::string& where, const std::string& name) {
 }
 
 bool Recipe::copied() const {
-  return !change && terms.size() == 1 && terms[0].weight == 1 && terms[0].info->dtype == encoding.dtype &&
-         terms[0].info->format == encoding.format && terms[0].info->strides.empty();
+  if (change || terms.size() != 1 || terms[0].weight != 1 || terms[0].sources.size() != 1) return false;
+  const Source& source = terms[0].sources[0];
+  return source.info->dtype == encoding.dtype && source.info->format == encoding.format &&
+         source.info->strides.empty() && !source.transposed;
 }
 
 bool Recipe::lossy() const {
   if (copied() || !is_floating(encoding.dtype)) return false;
   if (encoding.format != BlockFormat::none) return true;
   if (change) return encoding.dtype != DType::f32 && encoding.dtype != DType::f64;
+  const auto any = [&](auto&& of_source) {
+    return std::ranges::any_of(terms, [&](const Term& t) { return std::ranges::any_of(t.sources, of_source); });
+  };
   if (encoding.dtype == DType::f64 || encoding.dtype == DType::f32)
-    return std::ranges::any_of(terms, [](const Term& t) { return t.info->dtype == DType::f64; });
-  const io::TensorInfo& info = *terms[0].info;
-  const bool fp8 = info.dtype == DType::f8_e4m3 || info.dtype == DType::f8_e5m2;
-  // Every fp8 number is a binary16 and a bfloat16 number.
-  const bool widened = fp8 && (encoding.dtype == DType::f16 || encoding.dtype == DType::bf16);
-  return terms.size() > 1 || terms[0].weight != 1 || info.packed() || !(widened || info.dtype == encoding.dtype);
+    return any([](const Source& s) { return s.info->dtype == DType::f64; });
+  return terms.size() > 1 || terms[0].weight != 1 || any([&](const Source& s) {
+           const bool fp8 = s.info->dtype == DType::f8_e4m3 || s.info->dtype == DType::f8_e5m2;
+           // Every fp8 number is a binary16 and a bfloat16 number.
+           const bool widened = fp8 && (encoding.dtype == DType::f16 || encoding.dtype == DType::bf16);
+           return s.info->packed() || !(widened || s.info->dtype == encoding.dtype);
+         });
 }
 
 uint64_t total_bytes(const RecipeFile& file) {

@@ -24,11 +24,18 @@ struct Encoding {
 /// "fp32", "fp16", "bf16", "f8_e4m3", "f8_e5m2", "q8_0", "q4_k" … Throws invalid_argument, beginning with `where`.
 Encoding parse_encoding(const std::string& where, const std::string& name);
 
-/// value = change(Σ weight · tensor), the sum accumulated in f32 in this order.
+/// value = change(Σ weight · term), the sum accumulated in f32 in this order.
 struct Recipe {
-  struct Term {
+  /// A stored tensor, a range of its elements, or the transpose of a matrix.
+  struct Source {
     io::TensorFile file;
     const io::TensorInfo* info;
+    int64_t begin = 0, count = 0;  ///< row-major elements; of a packed tensor in whole blocks
+    bool transposed = false;       ///< the whole of it
+  };
+  /// The elements of its sources one after the other.
+  struct Term {
+    std::vector<Source> sources;
     double weight = 1;
   };
   std::string name;
@@ -39,7 +46,7 @@ struct Recipe {
   /// Nothing, or what is done to the sum, of `shape` in f32, as a whole: it is in memory at once.
   std::function<Tensor(const Tensor&)> change = {};
 
-  /// One tensor, taken over as its bytes are.
+  /// One tensor or a range of one, taken over as its bytes are.
   bool copied() const;
   /// The values change when they are stored: less precision or packing.
   bool lossy() const;

@@ -1,4 +1,4 @@
-// Text to image for Stable Diffusion 1.x: encode the prompt, denoise, decode.
+// Text to image for Stable Diffusion: encode the prompt, denoise, decode.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -13,6 +13,7 @@
 
 namespace easel {
 
+using pipelines::chosen_dtype;
 using pipelines::Component;
 using pipelines::Residency;
 
@@ -26,13 +27,13 @@ constexpr int kMaxSteps = 10000;
 constexpr int kMaxPictures = 4096;
 constexpr int64_t kMaxSide = int64_t{1} << 24;  // pixels; far above what any memory holds
 
-DType chosen_dtype(Precision& precision, device::Isa isa) {
+}  // namespace
+
+DType pipelines::chosen_dtype(Precision& precision, device::Isa isa) {
   if (precision == Precision::automatic)
     precision = isa >= device::Isa::avx512_bf16 ? Precision::bf16 : Precision::fp32;
   return precision == Precision::bf16 ? DType::bf16 : precision == Precision::fp16 ? DType::f16 : DType::f32;
 }
-
-}  // namespace
 
 Precision parse_precision(const std::string& name) {
   if (name == "fp32") return Precision::fp32;
@@ -54,41 +55,58 @@ std::string to_string(Precision precision) {
 
 // ---- loading -------------------------------------------------------------------------------------------------------
 
+namespace {
+
+// One per text encoder. Given folders come first, then the model's own; one vocabulary serves both of SDXL's encoders.
+std::vector<text::ClipTokenizer> load_tokenizers(const pipelines::ModelFiles& files, const LoadOptions& options) {
+  std::vector<text::ClipTokenizer> out;
+  for (const pipelines::TextEncoderFiles& encoder : files.text_encoders) {
+    const bool second = encoder.name == "text_encoder_2", alone = files.text_encoders.size() == 1;
+    std::string folder = second ? options.tokenizer_2 : options.tokenizer;
+    if (folder.empty() && alone) folder = options.tokenizer;
+    if (folder.empty()) folder = encoder.tokenizer_folder;
+    if (folder.empty()) folder = options.tokenizer;
+    if (folder.empty())
+      fail(ErrorCode::io,
+           "{}: a single-file checkpoint holds no tokenizer; expected --tokenizer with a folder of vocab.json and "
+           "merges.txt",
+           printable(files.path));
+    out.push_back(text::ClipTokenizer::load(folder, encoder.pad_token));
+  }
+  return out;
+}
+
+}  // namespace
+
 TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load_options)
     : options(load_options),
-      files(pipelines::read_model(path, {load_options.unet_file, load_options.vae_file, load_options.text_encoder_file},
+      files(pipelines::read_model(path,
+                                  {load_options.unet_file, load_options.vae_file, load_options.text_encoder_file,
+                                   load_options.text_encoder_2_file},
                                   !load_options.plan_only)),
       context(std::make_shared<device::Context>(load_options.threads)) {
-  const std::string& tokenizer = load_options.tokenizer.empty() ? files.tokenizer_folder : load_options.tokenizer;
-  if (tokenizer.empty())
-    fail(ErrorCode::io,
-         "{}: a single-file checkpoint holds no tokenizer; expected --tokenizer with a folder of vocab.json and "
-         "merges.txt",
-         printable(path));
   context->cancel = options.cancel;
-  if (files.unet.cross_attention_dim != files.text_encoder.hidden_size)
-    fail(ErrorCode::shape_mismatch,
-         "{}: the UNet's cross_attention_dim is {} and the text encoder's hidden_size is {}; expected equal sizes",
-         printable(path), files.unet.cross_attention_dim, files.text_encoder.hidden_size);
-  if (files.unet.out_channels != files.vae.latent_channels || files.unet.in_channels != files.vae.latent_channels)
-    fail(ErrorCode::unsupported, "{}: expected a UNet of {} latent channels in and out, found {} and {}",
-         printable(path), files.vae.latent_channels, files.unet.in_channels, files.unet.out_channels);
-  if (files.unet.class_embed_type != models::ClassEmbedding::none ||
-      files.unet.addition_embed_type != models::AddedEmbedding::none)
-    fail(ErrorCode::unsupported, "{}: text-to-image with class or added embeddings is not available yet",
-         printable(path));
+  if (!options.prediction_type.empty()) {
+    if (options.prediction_type != "epsilon" && options.prediction_type != "v_prediction" &&
+        options.prediction_type != "sample")
+      fail(ErrorCode::invalid_argument, "--prediction-type: expected epsilon, v_prediction or sample, found \"{}\"",
+           printable(options.prediction_type, 40));
+    files.scheduler["prediction_type"] = options.prediction_type;
+    files.prediction_reason = "--prediction-type";
+  }
 
   adapters = std::make_unique<pipelines::Adapters>(files, options.warn);
-  text_encoder = std::make_unique<pipelines::PromptEncoder>(files, text::ClipTokenizer::load(tokenizer), options,
-                                                            context, chosen_dtype(options.text_encoder, context->isa),
-                                                            arena, [this](Component& next) { enter(next); });
+  text_encoder = std::make_unique<pipelines::PromptEncoder>(files, load_tokenizers(files, options), options, context,
+                                                            chosen_dtype(options.text_encoder, context->isa), arena,
+                                                            [this](Component& next) { enter(next); });
   unet = std::make_unique<Component>(models::unet_2d_condition(files.unet), files.unet_weights, context,
                                      chosen_dtype(options.unet, context->isa), arena);
-  vae_decoder = std::make_unique<Component>(models::autoencoder_kl_decoder(files.vae), files.vae_weights, context,
+  vae_decoder = std::make_unique<Component>(pipelines::vae_decoder_graph(files), files.vae_weights, context,
                                             chosen_dtype(options.vae, context->isa), arena);
 
   info.path = path;
-  info.family = files.family;
+  info.family = files.family_name();
+  info.prediction_type = files.scheduler.value("prediction_type", "epsilon");
   info.scheduler_class = files.scheduler.value("_class_name", "");
   info.default_width = files.sample_width * files.vae.downscale();
   info.default_height = files.sample_height * files.vae.downscale();
@@ -106,13 +124,34 @@ void TextToImagePipeline::Impl::require_weights() const {
 
 // ---- requests ------------------------------------------------------------------------------------------------------
 
-TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToImageRequest& request) const {
+namespace {
+
+void check_added(const AddedConditions& added) {
+  const auto check = [](const std::string& option, int64_t value) {
+    if (value < 0 || value > kMaxSide)
+      fail(ErrorCode::invalid_argument, "--{}: expected numbers from 0 to {}, found {}", option, kMaxSide, value);
+  };
+  const auto check_size = [&](const std::string& prefix, const SizeConditions& size) {
+    for (const int64_t side : {size.original_width, size.original_height}) check(prefix + "original-size", side);
+    for (const int64_t side : {size.crop_top, size.crop_left}) check(prefix + "crops-coords-top-left", side);
+    for (const int64_t side : {size.target_width, size.target_height}) check(prefix + "target-size", side);
+  };
+  check_size("", added.size);
+  if (added.negative_size) check_size("negative-", *added.negative_size);
+  for (const double score : {added.aesthetic_score, added.negative_aesthetic_score})
+    if (!std::isfinite(score))
+      fail(ErrorCode::invalid_argument, "--aesthetic-score: expected a finite number, found {}", score);
+}
+
+}  // namespace
+
+TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToImageRequest& request,
+                                                                  bool to_run) const {
   Job job;
   job.request = request;
   job.batch_size = request.batch_size;
   TextToImageRequest& r = job.request;
-  if (r.width == 0) r.width = info.default_width;
-  if (r.height == 0) r.height = info.default_height;
+  resolve_picture(job, to_run);
   const auto check_range = [](const char* option, int64_t value, int64_t min, int64_t max) {
     if (value < min || value > max)
       fail(ErrorCode::invalid_argument, "--{}: expected {} to {}, found {}", option, min, max, value);
@@ -128,25 +167,31 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   };
   check_side("width", r.width);
   check_side("height", r.height);
+  check_added(r.added);
   job.prompt = text_encoder->plan(r, false);
   job.negative = text_encoder->plan(r, true);
   resolve_adapters(job);
   // Throw for bad names, values and combinations. Mixing several conditionings takes the negative one as its origin.
   const bool always_guided = sampler_for(r)->wants_unconditional();
-  job.guided = r.guidance_scale > 1 || always_guided || job.prompt.mixed();
+  job.guided = guided_by_scale(job) || always_guided || job.prompt.mixed();
   guidance_for(job);
   sampling::check_noise(pipelines::noise_options_of(r));
   job.tokens = text_encoder->tokens() * pipelines::common_chunks(job.prompt, job.guided ? &job.negative : nullptr);
   job.latent_height = r.height / factor;
   job.latent_width = r.width / factor;
   if (job.batch_size == 0 || job.batch_size > r.num_images_per_prompt) job.batch_size = r.num_images_per_prompt;
-  if (r.initial_latents) {
-    const Shape expected = {r.num_images_per_prompt, files.vae.latent_channels, job.latent_height, job.latent_width};
-    if (!(r.initial_latents->shape() == expected) || r.initial_latents->dtype() != DType::f32)
-      fail(ErrorCode::invalid_argument, "--initial-latents: expected latents of shape {} in f32, found {} in {}",
-           expected.str(), r.initial_latents->shape().str(), to_string(r.initial_latents->dtype()));
-  }
+  check_latents(job, "--initial-latents", r.initial_latents);
+  check_latents(job, "--noisy-latents", r.noisy_latents);
+  if (r.noisy_latents && (r.initial_latents || r.image.init_image))
+    fail(ErrorCode::invalid_argument, "--noisy-latents: expected without {}, another beginning",
+         r.initial_latents ? "--initial-latents" : "--init-image");
   return job;
+}
+
+bool TextToImagePipeline::Impl::guided_by_scale(const Job& job) const {
+  // diffusers guides instructions by both scales or by none.
+  const bool wanted = job.task != pipelines::PictureTask::instruct || job.instructed;
+  return job.request.guidance_scale > 1 && wanted && !takes_guidance_scale();
 }
 
 std::unique_ptr<sampling::Sampler> TextToImagePipeline::Impl::sampler_for(const TextToImageRequest& request) const {
@@ -156,19 +201,21 @@ std::unique_ptr<sampling::Sampler> TextToImagePipeline::Impl::sampler_for(const 
 sampling::GuidancePtr TextToImagePipeline::Impl::guidance_for(const Job& job) const {
   const GuidanceOptions& g = job.request.guidance;
   sampling::GuidanceOptions options;
-  options.scale = job.request.guidance_scale;
+  options.scale = guided_by_scale(job) ? job.request.guidance_scale : 1;
   options.always = job.guided;
   options.rescale = g.rescale;
   options.start = g.start;
   options.end = g.end;
   options.mimic_scale = g.mimic_scale;
   options.threshold_quantile = g.threshold_quantile;
+  if (job.instructed) options.middle_scale = job.request.image.image_guidance_scale;
   return sampling::make_guidance(options);
 }
 
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan, int pictures,
                                                bool negative) const {
-  const int64_t branches = static_cast<int64_t>(job.prompt.branches.size()) + (negative ? 1 : 0);
+  const int64_t branches =
+      static_cast<int64_t>(job.prompt.branches.size()) + (negative ? 1 : 0) + (negative && job.instructed ? 1 : 0);
   return {{"batch", plan.split_guidance ? pictures : pictures * branches},
           {"height", job.latent_height},
           {"width", job.latent_width},
@@ -205,8 +252,13 @@ Tensor TextToImagePipeline::Impl::initial_latents(const Job& job, sampling::RunN
 }
 
 struct TextToImagePipeline::Impl::Denoiser {
-  Denoiser(Impl& pipeline, const Job& job, int count, bool with_negative)
-      : conditioning(*pipeline.text_encoder, job.prompt, with_negative ? &job.negative : nullptr),
+  /// more: the network's further input channels, [1, C', h, w] or empty.
+  Denoiser(Impl& pipeline, const Job& job, int count, bool with_negative, const Tensor& more)
+      : conditioning(*pipeline.text_encoder, job.prompt, with_negative ? &job.negative : nullptr,
+                     with_negative && job.instructed ? &job.negative : nullptr,
+                     pipelines::added_inputs(job.request, pipeline.files.unet)),
+        extra(more),
+        middle(with_negative && job.instructed),
         negative(with_negative),
         split(with_negative && pipeline.residency.split_guidance),
         pictures(count) {
@@ -220,7 +272,7 @@ struct TextToImagePipeline::Impl::Denoiser {
   /// Before the predictions of a step from 0: what the prompts say there.
   void at_step(int step) {
     const std::vector<int> changed =
-        conditioning.fill(step, [this](int branch) { return rows("encoder_hidden_states", branch); });
+        conditioning.fill(step, [this](const char* name, int branch) { return rows(name, branch); });
     if (changed.empty()) return;
     if (!split) return sessions[0]->run(graph::Rate::request);
     for (const int branch : changed) sessions[static_cast<size_t>(branch)]->run(graph::Rate::request);
@@ -230,17 +282,34 @@ struct TextToImagePipeline::Impl::Denoiser {
   sampling::Branches predict(std::span<const float> sample, double timestep, const Shape& shape, double progress) {
     for (const auto& session : sessions) {
       const Tensor t = session->tensor("timestep");
-      const auto values = session->tensor("sample").span<float>();
-      for (size_t begin = 0; begin < values.size(); begin += sample.size())
-        std::copy(sample.begin(), sample.end(), values.begin() + static_cast<ptrdiff_t>(begin));
+      fill_sample(*session, sample);
       std::fill_n(t.data<float>(), t.numel(), static_cast<float>(timestep));
       session->run(graph::Rate::schedule);
       session->run(graph::Rate::step);
     }
-    conditioning.mix([this](int branch) { return rows("noise_pred", branch); });
+    conditioning.mix([this](const char* name, int branch) { return rows(name, branch); });
     const std::span<const float> first = rows("noise_pred", 0).span<float>();
     if (!negative) return {first, {}, {}, shape, progress};
-    return {rows("noise_pred", 1).span<float>(), first, {}, shape, progress};
+    const auto last = middle ? rows("noise_pred", conditioning.branches() - 1).span<float>() : std::span<float>();
+    return {rows("noise_pred", 1).span<float>(), first, last, shape, progress};
+  }
+
+  // Every branch of every picture sees the sample, and beside it the further channels; where the picture guides, the
+  // negative branch does not see it.
+  void fill_sample(exec::Session& session, std::span<const float> sample) const {
+    const auto values = session.tensor("sample").span<float>();
+    const std::span<const float> more = extra.defined() ? extra.span<float>() : std::span<float>();
+    const size_t item = sample.size() / static_cast<size_t>(pictures), row = item + more.size();
+    const bool blind = middle && (!split || &session == sessions.front().get());
+    for (size_t r = 0; r * row < values.size(); ++r) {
+      const size_t picture = r % static_cast<size_t>(pictures);
+      auto to = values.begin() + static_cast<ptrdiff_t>(r * row);
+      to = std::copy_n(sample.begin() + static_cast<ptrdiff_t>(picture * item), item, to);
+      if (blind && r < static_cast<size_t>(pictures))
+        std::fill_n(to, more.size(), 0.0f);
+      else
+        std::copy(more.begin(), more.end(), to);
+    }
   }
 
   // The part of an input or output that belongs to a branch.
@@ -251,7 +320,8 @@ struct TextToImagePipeline::Impl::Denoiser {
 
   pipelines::Conditioning conditioning;
   std::vector<std::shared_ptr<exec::Session>> sessions;  // one, or one per branch
-  bool negative, split;
+  const Tensor& extra;
+  bool middle, negative, split;
   int pictures;
 };
 
@@ -261,8 +331,8 @@ class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
  public:
   using AfterBatch = std::function<void(int batch, double seconds)>;
 
-  GuidedNetwork(Impl& pipeline, const Job& job, AfterBatch after)
-      : pipeline_(pipeline), job_(job), guidance_(pipeline.guidance_for(job)), after_(std::move(after)) {
+  GuidedNetwork(Impl& pipeline, const Job& job, const Tensor& extra, AfterBatch after)
+      : pipeline_(pipeline), job_(job), extra_(extra), guidance_(pipeline.guidance_for(job)), after_(std::move(after)) {
     last_timestep_ = static_cast<double>(pipeline.files.scheduler.value("num_train_timesteps", 1000) - 1);
     const int pictures = job.request.num_images_per_prompt;
     for (int begin = 0; begin < pictures; begin += job.batch_size)
@@ -290,6 +360,7 @@ class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
                   call.unconditional.begin() + static_cast<ptrdiff_t>(offset));
       after_(batch, seconds_since(start));
     }
+    if (pipeline_.previewer) pipeline_.previewer->saw(call);
   }
 
   /// Lets go of the sessions: they hold what the UNet may have to give back.
@@ -298,12 +369,13 @@ class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
  private:
   Denoiser& denoiser(int pictures, bool negative) {
     auto& found = denoisers_[{pictures, negative}];  // the last batch may be smaller
-    if (!found) found = std::make_unique<Denoiser>(pipeline_, job_, pictures, negative);
+    if (!found) found = std::make_unique<Denoiser>(pipeline_, job_, pictures, negative, extra_);
     return *found;
   }
 
   Impl& pipeline_;
   const Job& job_;
+  const Tensor& extra_;
   sampling::GuidancePtr guidance_;
   AfterBatch after_;
   double last_timestep_;
@@ -318,10 +390,17 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   Timings& seconds = result.seconds;
   seconds.load = info.load_seconds;
   const auto compiled = [&] {
-    return text_encoder->compile_seconds() + unet->compile_seconds() + vae_decoder->compile_seconds();
+    return text_encoder->compile_seconds() + unet->compile_seconds() + vae_decoder->compile_seconds() +
+           (vae_encoder_ ? vae_encoder_->compile_seconds() : 0);
   };
   const double compiled_before = compiled();
   seconds.lora = use_text_adapters(job) + use_unet_adapters(job);
+  if (previewer && previewer->prepare(*vae_decoder) && (options.offload || options.memory_limit > 0)) {
+    vae_decoder->drop();
+    arena->release();
+  }
+  // Not in the plan of a run without a picture.
+  if (vae_encoder_ && !job.encodes_picture()) vae_encoder_->drop();
   residency = plan_residency(job, true);
   job.batch_size = residency.batch_size;
 
@@ -329,12 +408,16 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   text_encoder->encode(texts_of(job));
   seconds.text_encode = seconds_since(stage) - (compiled() - compiled_before);
   if (trace) {
-    const auto trace_texts = [&](const char* name, const std::vector<pipelines::PromptText>& texts) {
-      for (size_t i = 0; i < texts.size(); ++i)
-        trace(i == 0 ? name : fmt::format("{}.{}", name, i), text_encoder->embedding(texts[i]));
+    const auto trace_texts = [&](const std::string& prefix, const std::vector<pipelines::PromptText>& texts) {
+      for (size_t i = 0; i < texts.size(); ++i) {
+        const std::string suffix = i == 0 ? "" : fmt::format(".{}", i);
+        const auto& encoded = text_encoder->encoded(texts[i]);
+        trace(prefix + "prompt_embeds" + suffix, encoded.states);
+        if (encoded.pooled.defined()) trace(prefix + "pooled_prompt_embeds" + suffix, encoded.pooled);
+      }
     };
-    trace_texts("prompt_embeds", job.prompt.texts());
-    if (job.guided) trace_texts("negative_prompt_embeds", job.negative.texts());
+    trace_texts("", job.prompt.texts());
+    if (job.guided) trace_texts("negative_", job.negative.texts());
   }
 
   const int pictures = request.num_images_per_prompt;
@@ -342,43 +425,58 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   const sampling::NoiseOptions noise_options = pipelines::noise_options_of(request);
   const auto noise = sampling::make_noise(noise_options, shape);
   const auto sampler = sampler_for(request);
-  const Tensor latents = initial_latents(job, *noise);
+  stage = Clock::now();
+  const double compiled_so_far = compiled();
+  std::optional<pipelines::Canvas> canvas;
+  if (job.encodes_picture() && job.pictures.empty())
+    canvas.emplace(request.image, request.width, request.height, job.extends_picture);
+  const Start begin = start_of(job, canvas ? &*canvas : nullptr, *noise, *sampler);
+  if (job.encodes_picture()) seconds.image_encode = seconds_since(stage) - (compiled() - compiled_so_far);
+  const Tensor& latents = begin.latents;
   const auto sample = latents.span<float>();
-  sampler->start({}, sample);
+  const std::optional<sampling::KeptPart> kept = begin.kept(request.image.differential);
   enter(*unet);
 
   const int batches = (pictures + job.batch_size - 1) / job.batch_size;
   std::vector<std::vector<double>> step_seconds(static_cast<size_t>(batches));
   StepProgress state{0, sampler->model_calls() * batches, 0};
-  GuidedNetwork network(*this, job, [&](int batch, double took) {
+  GuidedNetwork network(*this, job, begin.extra, [&](int batch, double took) {
     step_seconds[static_cast<size_t>(batch)].push_back(took);
     ++state.done;
     state.seconds = took;
     if (progress) progress(state);
   });
-  sampler->run(network, sample, shape, *noise, [&](int i, std::span<const float>) {
-    if (trace) trace(fmt::format("latents.{}", i), latents);
-  });
+  const auto after_step = [&, count = 0](int i, std::span<const float>) mutable {
+    if (trace) trace(fmt::format("latents.{}", count++), latents);
+    if (previewer) previewer->show(i + 1, shape);
+  };
+  sampler->run(network, sample, shape, *noise, after_step, kept ? &*kept : nullptr);
   for (const auto& batch : step_seconds) seconds.steps.insert(seconds.steps.end(), batch.begin(), batch.end());
 
   network.release();
+  result.latents = latents;
+  if (request.latents_only) {
+    seconds.compile = compiled() - compiled_before;
+    seconds.total = seconds_since(start);
+    return result;
+  }
   Tensor all_decoded;
   if (trace) all_decoded = Tensor::empty(DType::f32, {pictures, files.vae.out_channels, request.height, request.width});
   for (int batch = 0; batch < batches; ++batch) {
-    const int begin = batch * job.batch_size, end = std::min(begin + job.batch_size, pictures);
-    const double compiled_so_far = compiled();
+    const int first = batch * job.batch_size, last = std::min(first + job.batch_size, pictures);
+    const double compiled_until_here = compiled();
     stage = Clock::now();
-    const Tensor decoded = decode(job, latents.rows(begin, end));
-    seconds.decode.push_back(seconds_since(stage) - (compiled() - compiled_so_far));
-    if (trace) std::memcpy(all_decoded.rows(begin, end).raw(), decoded.raw(), static_cast<size_t>(decoded.bytes()));
-    for (int i = 0; i < end - begin; ++i) {
-      result.pictures.push_back(pipelines::to_picture(decoded, i));
-      result.pictures.back().seed = sampling::image_seed(noise_options, begin + i);
-      result.pictures.back().index = begin + i;
+    const Tensor decoded = decode(job, latents.rows(first, last));
+    seconds.decode.push_back(seconds_since(stage) - (compiled() - compiled_until_here));
+    if (trace) std::memcpy(all_decoded.rows(first, last).raw(), decoded.raw(), static_cast<size_t>(decoded.bytes()));
+    for (int i = 0; i < last - first; ++i) {
+      Picture picture = pipelines::to_picture(decoded, i);
+      result.pictures.push_back(canvas ? canvas->compose(std::move(picture)) : std::move(picture));
+      result.pictures.back().seed = sampling::image_seed(noise_options, first + i);
+      result.pictures.back().index = first + i;
     }
   }
   if (trace) trace("decoded", all_decoded);
-  result.latents = latents;
   result.loras = job.loras;
   seconds.compile = compiled() - compiled_before;
   seconds.total = seconds_since(start);
@@ -391,13 +489,16 @@ Tensor TextToImagePipeline::Impl::decode(const Job& job, const Tensor& latents) 
   enter(*vae_decoder);
   const int pictures = static_cast<int>(latents.dim(0)), at_once = residency.bands.band_bytes > 0 ? 1 : pictures;
   const auto session = vae_decoder->session(vae_sizes(job, at_once), residency.bands);
-  const auto scaling = static_cast<float>(files.vae.scaling_factor), shift = static_cast<float>(files.vae.shift_factor);
+  const auto plane = static_cast<size_t>(job.latent_height * job.latent_width);
   Tensor decoded = session->tensor("decoded");
   if (at_once < pictures)
     decoded = Tensor::empty(DType::f32, {pictures, decoded.dim(1), decoded.dim(2), decoded.dim(3)});
   for (int i = 0; i < pictures; i += at_once) {
     const auto from = latents.rows(i, i + at_once).span<float>(), to = session->tensor("latents").span<float>();
-    for (size_t k = 0; k < from.size(); ++k) to[k] = from[k] / scaling + shift;
+    for (size_t k = 0; k < from.size(); ++k) {
+      const auto [scale, shift] = files.vae.latent_scale(k / plane % static_cast<size_t>(files.vae.latent_channels));
+      to[k] = from[k] / scale + shift;
+    }
     session->run();
     if (at_once < pictures)
       std::memcpy(decoded.rows(i, i + at_once).raw(), session->tensor("decoded").raw(),
@@ -441,7 +542,9 @@ TextToImagePipeline TextToImagePipeline::load(const std::string& path, const Loa
 }
 
 void TextToImagePipeline::validate(const TextToImageRequest& request) const {
-  impl_->check_adapters(impl_->resolve(request));
+  const Impl::Job job = impl_->resolve(request);
+  impl_->check_adapters(job);
+  if (request.high_res_fix.scale != 1) impl_->second_pass(job);
 }
 
 TextToImageResult TextToImagePipeline::generate(const TextToImageRequest& request,
@@ -449,7 +552,9 @@ TextToImageResult TextToImagePipeline::generate(const TextToImageRequest& reques
                                                 const TraceSink& trace) {
   impl_->require_weights();
   const std::lock_guard lock(impl_->mutex);
-  return impl_->generate(impl_->resolve(request), progress, trace);
+  Impl::Job job = impl_->resolve(request);
+  return request.high_res_fix.scale != 1 ? impl_->generate_in_two_passes(std::move(job), progress, trace)
+                                         : impl_->generate(std::move(job), progress, trace);
 }
 
 Timings TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest>& requests) {
@@ -477,14 +582,25 @@ Timings TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest
   return seconds;
 }
 
+void TextToImagePipeline::set_preview_sink(const PreviewSink& sink, const PreviewOptions& preview) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->previewer.reset();
+  if (!sink) return;
+  Impl& p = *impl_;
+  p.previewer =
+      std::make_unique<pipelines::Previewer>(sink, preview, p.files, p.context, p.vae_decoder->precision(), p.arena);
+}
+
 void TextToImagePipeline::set_launch_sink(const LaunchSink& sink) {
   const std::lock_guard lock(impl_->mutex);
   const auto observer = [&](const char* name) {
     return sink ? exec::report_to(sink, name) : exec::Session::Observer();
   };
-  impl_->text_encoder->set_observer(observer("text_encoder"));
+  impl_->text_encoder->set_observer([&](const std::string& name) { return observer(name.c_str()); });
   impl_->unet->set_observer(observer("unet"));
   impl_->vae_decoder->set_observer(observer("vae"));
+  impl_->encoder_observer = observer("vae_encoder");
+  if (impl_->vae_encoder_) impl_->vae_encoder_->set_observer(impl_->encoder_observer);
 }
 
 const TextToImagePipeline::Info& TextToImagePipeline::info() const { return impl_->info; }

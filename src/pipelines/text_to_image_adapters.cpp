@@ -29,17 +29,10 @@ void TextToImagePipeline::Impl::check_adapters(const Job& job) const {
   if (!job.loras.empty()) adapters->adaptation(job.loras, job.request.lora_mode);
 }
 
-const exec::Replacements& TextToImagePipeline::Impl::replacements_of(const pipelines::ComponentReplacements& all,
-                                                                     const std::string& component) {
-  static const exec::Replacements kNone;
-  const auto found = all.find(component);
-  return found == all.end() ? kNone : found->second;
-}
-
 double TextToImagePipeline::Impl::use_text_adapters(const Job& job) {
   const auto start = Clock::now();
   const auto made = adapters->adaptation(job.loras, job.request.lora_mode);
-  text_encoder->use_adapters(job.prompt.adapters, replacements_of(made->replacements, "text_encoder"));
+  text_encoder->use_adapters(job.prompt.adapters, made->replacements);
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
@@ -49,7 +42,8 @@ double TextToImagePipeline::Impl::use_unet_adapters(const Job& job) {
   if (made != unet_adapters) {
     unet_adapters = nullptr;  // none for certain, should this fail
     unet->use_side_branches(made->side_ranks);
-    unet->replace(replacements_of(made->replacements, "unet"));
+    const auto found = made->replacements.find("unet");
+    unet->replace(found == made->replacements.end() ? exec::Replacements() : found->second);
     unet_adapters = made;
   }
   return std::chrono::duration<double>(Clock::now() - start).count();

@@ -270,13 +270,13 @@ TEST(TextToImage, RefusesBadRequestsBeforeAnyWork) {
   EXPECT_TRUE(refused([](auto& r) { r.sampler = "eular"; }));
   EXPECT_TRUE(refused([](auto& r) { r.eta = 2; }));
   EXPECT_TRUE(refused([](auto& r) { r.noise.rng = "mt19938"; }));
-  EXPECT_TRUE(refused([](auto& r) { r.noise.variation_strength = 0.5; }));
+  EXPECT_TRUE(refused([](auto& r) { r.noise.variation_strength = 1.5; }));
   EXPECT_TRUE(refused([](auto& r) { r.guidance.rescale = 2; }));
   EXPECT_TRUE(refused([](auto& r) { r.sampling.sigmas = {1, 2}; }));
   EXPECT_TRUE(refused([](auto& r) { r.sampling.start_step = 9; }));
   EXPECT_TRUE(refused([](auto& r) { r.prompt = "\xff"; }));
   EXPECT_TRUE(refused([](auto& r) { r.prompt_style = "other"; }));
-  EXPECT_TRUE(refused([](auto& r) { r.clip_skip = 0; }));
+  EXPECT_TRUE(refused([](auto& r) { r.clip_skip = -1; }));
   EXPECT_TRUE(refused([](auto& r) { r.num_images_per_prompt = 0; }));
   EXPECT_TRUE(refused([](auto& r) { r.initial_latents = Tensor::zeros(DType::f32, {1, 4, 8, 8}); }));
 }

@@ -15,33 +15,44 @@ namespace {
 
 constexpr int64_t kMaxVectors = 4096;
 
-const io::TensorInfo& find_vectors(const io::SafetensorsFile& file) {
-  for (const char* name : {"emb_params", "clip_l"})
-    if (const io::TensorInfo* info = file.find(name)) return *info;
+const io::TensorInfo& find_vectors(const io::SafetensorsFile& file, const InversionSlot& slot, bool only_slot) {
+  if (const io::TensorInfo* info = file.find("emb_params"); info && only_slot) return *info;
+  if (const io::TensorInfo* info = file.find(slot.tensor)) return *info;
+  if (!only_slot)
+    fail(ErrorCode::io,
+         "{}: expected a textual inversion for two text encoders (the tensors clip_l and clip_g), found "
+         "no {}",
+         printable(file.path(), 400), slot.tensor);
   if (file.tensors().size() != 1)
-    fail(ErrorCode::io, "{}: expected a textual inversion (the tensor emb_params, clip_l or a single one), found {}",
-         printable(file.path(), 400), file.tensors().size());
+    fail(ErrorCode::io, "{}: expected a textual inversion (the tensor emb_params, {} or a single one), found {}",
+         printable(file.path(), 400), slot.tensor, file.tensors().size());
   return file.tensors().front();
 }
 
-Tensor read_vectors(const fs::path& path, int64_t width) {
+std::vector<Tensor> read_vectors(const fs::path& path, const std::vector<InversionSlot>& slots) {
   const std::string where = printable(path.string(), 400);
   if (path.extension() != ".safetensors")
     fail(ErrorCode::unsupported, "{}: '{}' files are not read yet; expected a textual inversion in .safetensors", where,
          printable(path.extension().string(), 40));
   const io::SafetensorsFile file = io::SafetensorsFile::open(path.string());
-  const io::TensorInfo& info = find_vectors(file);
-  const int64_t rows = info.shape.rank() == 2 ? info.shape[0] : 1;
-  if (!is_floating(info.dtype) || info.shape.rank() < 1 || info.shape.rank() > 2 || info.shape.back() != width ||
-      rows < 1 || rows > kMaxVectors)
-    fail(ErrorCode::shape_mismatch,
-         "{}: tensor '{}': expected 1 to {} vectors of the text encoder's width {}, found {} {}", where,
-         printable(info.name), kMaxVectors, width, to_string(info.dtype), info.shape.str());
-  const Tensor vectors = file.tensor(info.name).clone().to(DType::f32).reshape({rows, width});
-  for (const float value : vectors.span<float>())
-    if (!std::isfinite(value))
-      fail(ErrorCode::io, "{}: tensor '{}': expected finite numbers, found {}", where, printable(info.name), value);
-  return vectors;
+  std::vector<Tensor> out;
+  for (const InversionSlot& slot : slots) {
+    const io::TensorInfo& info = find_vectors(file, slot, slots.size() == 1);
+    const int64_t rows = info.shape.rank() == 2 ? info.shape[0] : 1;
+    if (!is_floating(info.dtype) || info.shape.rank() < 1 || info.shape.rank() > 2 || info.shape.back() != slot.width ||
+        rows < 1 || rows > kMaxVectors)
+      fail(ErrorCode::shape_mismatch,
+           "{}: tensor '{}': expected 1 to {} vectors of the text encoder's width {}, found {} {}", where,
+           printable(info.name), kMaxVectors, slot.width, to_string(info.dtype), info.shape.str());
+    out.push_back(file.tensor(info.name).clone().to(DType::f32).reshape({rows, slot.width}));
+    for (const float value : out.back().span<float>())
+      if (!std::isfinite(value))
+        fail(ErrorCode::io, "{}: tensor '{}': expected finite numbers, found {}", where, printable(info.name), value);
+    if (rows != out.front().dim(0))
+      fail(ErrorCode::shape_mismatch, "{}: expected as many vectors in clip_l as in clip_g, found {} and {}", where,
+           out.front().dim(0), rows);
+  }
+  return out;
 }
 
 std::vector<fs::path> files_below(const fs::path& folder) {
@@ -56,9 +67,10 @@ std::vector<fs::path> files_below(const fs::path& folder) {
 
 }  // namespace
 
-TextualInversions read_textual_inversions(const std::vector<std::string>& paths, int64_t width) {
+TextualInversions read_textual_inversions(const std::vector<std::string>& paths,
+                                          const std::vector<InversionSlot>& slots) {
   TextualInversions out;
-  const auto add = [&](const std::string& name, Tensor vectors) {
+  const auto add = [&](const std::string& name, std::vector<Tensor> vectors) {
     for (const TextualInversion& earlier : out.all)
       if (earlier.name == name) return;
     out.all.push_back({name, std::move(vectors)});
@@ -69,13 +81,13 @@ TextualInversions read_textual_inversions(const std::vector<std::string>& paths,
     if (!fs::exists(status))
       fail(ErrorCode::io, "--embedding: expected a file or folder, found nothing at \"{}\"", printable(path, 400));
     if (!fs::is_directory(status)) {
-      add(fs::path(path).stem().string(), read_vectors(path, width));
+      add(fs::path(path).stem().string(), read_vectors(path, slots));
       continue;
     }
     for (const fs::path& file : files_below(path)) {
       const std::string name = file.lexically_relative(path).replace_extension().generic_string();
       try {
-        add(name, read_vectors(file, width));
+        add(name, read_vectors(file, slots));
       } catch (const Error& reason) {
         out.unusable.emplace(name, reason.what());
       }

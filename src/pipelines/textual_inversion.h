@@ -11,7 +11,8 @@ namespace easel::pipelines {
 
 struct TextualInversion {
   std::string name;  ///< of the file, without .safetensors; in a folder with the path inside of it, "style/oil"
-  Tensor vectors;    ///< [n, width] f32, in place of token embeddings
+  /// [n, width] f32 for each text encoder, in place of token embeddings.
+  std::vector<Tensor> vectors;
 };
 
 struct TextualInversions {
@@ -19,10 +20,17 @@ struct TextualInversions {
   std::map<std::string, std::string> unusable;  ///< files of folders: name → why not
 };
 
-/// Reads safetensors files, and all of them below folders. The vectors are the tensor emb_params (A1111), clip_l, or
-/// the only tensor of the file, [n, width] or [width] of a floating type. Of equal names the first counts.
-/// In a folder, files that do not fit `width` are left out; a file named itself has to. Throws io, unsupported for
-/// other formats, shape_mismatch for another width.
-TextualInversions read_textual_inversions(const std::vector<std::string>& paths, int64_t width);
+/// A text encoder that embeddings are for.
+struct InversionSlot {
+  const char* tensor;  ///< "clip_l" or "clip_g"
+  int64_t width;
+};
+
+/// Reads safetensors files, and all of them below folders. For one encoder the vectors are the tensor emb_params
+/// (A1111), that of the slot, or the only tensor of the file; for two, those of the slots, as many in each: [n, width]
+/// or [width] of a floating type. Of equal names the first counts. In a folder, files that do not fit are left out; a
+/// file named itself has to. Throws io, unsupported for other formats, shape_mismatch for another width.
+TextualInversions read_textual_inversions(const std::vector<std::string>& paths,
+                                          const std::vector<InversionSlot>& slots);
 
 }  // namespace easel::pipelines

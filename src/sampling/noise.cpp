@@ -19,15 +19,35 @@ bool per_image(RandomSource source) { return source == RandomSource::a1111 || so
 template <typename Generator>
 class SharedNoise final : public RunNoise {
  public:
-  SharedNoise(uint64_t seed, std::optional<uint64_t> step_seed) : seed_(seed), generator_(seed) {
+  SharedNoise(const NoiseOptions& options, const Shape& shape, std::optional<uint64_t> step_seed)
+      : options_(options), shape_(shape), seed_(options.seed), generator_(options.seed) {
     if (step_seed) steps_.emplace(*step_seed);
   }
-  void first(std::span<float> out) override { generator_.randn(out); }
+  void first(std::span<float> out) override {
+    if (options_.variation_strength == 0) return generator_.randn(out);
+    const auto images = static_cast<size_t>(shape_[0]), size = out.size() / images;
+    const Shape item = {shape_[1], shape_[2], shape_[3]};
+    generator_.randn(out.first(size));
+    for (size_t i = 1; i < images; ++i) std::copy_n(out.begin(), size, out.begin() + static_cast<ptrdiff_t>(i * size));
+    std::vector<float> other(size);
+    for (size_t i = 0; i < images; ++i) {
+      Generator(options_.variation_seed + i).randn(other);
+      slerp(options_.variation_strength, out.subspan(i * size, size), other, item);
+    }
+  }
+  void posterior(std::span<float> out) override {
+    if (steps_)
+      std::fill(out.begin(), out.end(), 0.0f);
+    else
+      generator_.randn(out);
+  }
   void randn(std::span<float> out) override { (steps_ ? *steps_ : generator_).randn(out); }
   std::vector<uint64_t> brownian_seeds() const override { return {seed_}; }
   void seeded_randn(uint64_t seed, std::span<float> out) const override { Generator(seed).randn(out); }
 
  private:
+  NoiseOptions options_;
+  Shape shape_;
   uint64_t seed_;
   Generator generator_;
   std::optional<Generator> steps_;
@@ -56,6 +76,7 @@ class ImageNoise final : public RunNoise {
       slerp(options_.variation_strength, out.subspan(i * size, size), other, item);
     }
   }
+  void posterior(std::span<float> out) override { std::fill(out.begin(), out.end(), 0.0f); }
   void randn(std::span<float> out) override { draw(steps_.empty() ? generators_ : steps_, out); }
   std::vector<uint64_t> brownian_seeds() const override { return seeds_; }
   void seeded_randn(uint64_t seed, std::span<float> out) const override { Generator(seed).randn(out); }
@@ -89,9 +110,6 @@ void check_noise(const NoiseOptions& options) {
   if (!(options.variation_strength >= 0 && options.variation_strength <= 1))
     fail(ErrorCode::invalid_argument, "--variation-strength: expected 0 to 1, found {}", options.variation_strength);
   if (per_image(options.source)) return;
-  if (options.variation_strength != 0)
-    fail(ErrorCode::invalid_argument, "--variation-strength {}: expected with --rng a1111, found another --rng",
-         options.variation_strength);
   if (options.eta_noise_seed_delta != 0)
     fail(ErrorCode::invalid_argument, "--eta-noise-seed-delta {}: expected with --rng a1111, found another --rng",
          options.eta_noise_seed_delta);
@@ -103,11 +121,10 @@ uint64_t image_seed(const NoiseOptions& options, int image) {
 }
 
 std::unique_ptr<RunNoise> make_noise(const NoiseOptions& options, const Shape& shape) {
-  const uint64_t seed = options.seed;
   switch (options.source) {
-    case RandomSource::torch: return std::make_unique<SharedNoise<TorchGenerator>>(seed, std::nullopt);
-    case RandomSource::comfy: return std::make_unique<SharedNoise<TorchGenerator>>(seed, seed + 1);
-    case RandomSource::cuda: return std::make_unique<SharedNoise<PhiloxGenerator>>(seed, std::nullopt);
+    case RandomSource::torch: return std::make_unique<SharedNoise<TorchGenerator>>(options, shape, std::nullopt);
+    case RandomSource::comfy: return std::make_unique<SharedNoise<TorchGenerator>>(options, shape, options.seed + 1);
+    case RandomSource::cuda: return std::make_unique<SharedNoise<PhiloxGenerator>>(options, shape, std::nullopt);
     case RandomSource::a1111: return std::make_unique<ImageNoise<PhiloxGenerator>>(options, shape);
     case RandomSource::a1111_cpu: return std::make_unique<ImageNoise<TorchGenerator>>(options, shape);
   }

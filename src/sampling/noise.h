@@ -30,7 +30,8 @@ struct NoiseOptions {
   uint64_t seed = 0;
   /// a1111: the noise of the steps comes from seed + i + this ("ENSD"); 0: the generator of the first noise goes on.
   uint64_t eta_noise_seed_delta = 0;
-  /// a1111: the first noise is that of the seed, turned towards that of the variation seed + i by this much, 0 to 1.
+  /// The first noise of picture i is that of the seed (of its first picture), turned towards that of the variation seed
+  /// + i by this much, 0 to 1, as the web UI has it.
   double variation_strength = 0;
   uint64_t variation_seed = 0;
 };
@@ -45,6 +46,9 @@ class RunNoise : public NoiseSource {
  public:
   /// out := the noise of the first sample, unit variance; to be called before randn(), if at all.
   virtual void first(std::span<float> out) = 0;
+  /// out := what the posterior of a picture's encoding is drawn with, N(mean, deviation²): torch and cuda draw it from
+  /// the generator where the call stands, as diffusers' pipelines; the others take the mean, so zeros.
+  virtual void posterior(std::span<float> out) = 0;
 };
 
 /// shape: of the sample, [N, C, h, w].

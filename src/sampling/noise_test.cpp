@@ -167,6 +167,36 @@ TEST(Noise, VariationsLieBetweenTwoSeeds) {
   }
 }
 
+TEST(Noise, OneGeneratorHasVariationsToo) {
+  NoiseOptions options;
+  options.seed = 1;
+  options.variation_seed = 500;
+  options.variation_strength = 1;
+  const auto far = first_of(options);
+  for (size_t i = 0; i < 3; ++i) {
+    const auto other = drawn(TorchGenerator(500 + i), kItem);
+    for (size_t j = 0; j < kItem; ++j) EXPECT_NEAR(far[i * kItem + j], other[j], 1e-6);
+  }
+}
+
+TEST(Noise, ThePosteriorIsDrawnFirstOrNotAtAll) {
+  NoiseOptions options;
+  options.seed = 4;
+  std::vector<float> posterior(kItem), first(kSize);
+  auto torch = make_noise(options, kShape);
+  torch->posterior(posterior);
+  torch->first(first);
+  TorchGenerator generator(4);
+  std::vector<float> expected(kItem), rest(kSize);
+  generator.randn(expected);
+  generator.randn(rest);
+  EXPECT_EQ(posterior, expected);
+  EXPECT_EQ(first, rest);
+  options.source = RandomSource::comfy;
+  make_noise(options, kShape)->posterior(posterior);
+  EXPECT_EQ(posterior, std::vector<float>(kItem, 0.0f));
+}
+
 // Columns at a right angle: half way, both weigh sin 45°. Equal ones: nothing changes.
 TEST(Noise, SlerpByHand) {
   const Shape shape{1, 2, 1};
@@ -190,7 +220,6 @@ TEST(Noise, BadOptionsAreNamed) {
     return std::string();
   };
   EXPECT_EQ(refused({}), "");
-  EXPECT_NE(refused({.variation_strength = 0.5}).find("--rng"), std::string::npos);
   EXPECT_NE(refused({.eta_noise_seed_delta = 3}).find("--rng"), std::string::npos);
   EXPECT_NE(refused({.source = RandomSource::a1111, .variation_strength = 1.5}).find("0 to 1"), std::string::npos);
   EXPECT_EQ(parse_random_source("a1111_cpu"), RandomSource::a1111_cpu);

@@ -165,6 +165,17 @@ void check_options(const SamplerOptions& options) {
   if (options.rho) check("rho", *options.rho, 0.01, 100);
   if (!(options.denoise > 0 && options.denoise <= 1))
     fail(ErrorCode::invalid_argument, "--denoise: expected above 0 and up to 1, found {}", options.denoise);
+  if (!(options.strength > 0 && options.strength <= 1))
+    fail(ErrorCode::invalid_argument, "--strength: expected above 0 and up to 1, found {}", options.strength);
+  if (options.strength != 1 && options.denoise != 1)
+    fail(ErrorCode::invalid_argument, "--strength {}: expected without --denoise {}, which says the same",
+         options.strength, options.denoise);
+  if (options.strength != 1 && options.start_step != 0)
+    fail(ErrorCode::invalid_argument, "--strength {}: expected without --start-step {}, which says the same",
+         options.strength, options.start_step);
+  if (!options.sigmas.empty() && options.strength != 1)
+    fail(ErrorCode::invalid_argument, "--sigmas: expected without --strength {}, which cuts a named schedule",
+         options.strength);
   if (!options.sigmas.empty() && options.denoise != 1)
     fail(ErrorCode::invalid_argument, "--sigmas: expected without --denoise {}, which cuts a named schedule",
          options.denoise);
@@ -204,9 +215,64 @@ Choice choose(const nlohmann::json& config, const std::string& name, std::string
 
 }  // namespace
 
+namespace {
+
+// What strength means: in diffusers' reading the first iteration, in ComfyUI's `denoise`.
+SamplerOptions with_strength(SamplerOptions options, bool comfy) {
+  if (options.strength == 1) return options;
+  if (comfy) {
+    options.denoise = options.strength;
+  } else {
+    const int kept = static_cast<int>(options.steps * options.strength);
+    if (kept < 1)
+      fail(ErrorCode::invalid_argument, "--strength {}: expected to leave a step, found none of --steps {}",
+           options.strength, options.steps);
+    options.start_step = options.steps - kept;
+  }
+  options.strength = 1;
+  return options;
+}
+
+// denoising_start and denoising_end as start_step and end_step, which only the timesteps of the whole schedule tell.
+SamplerOptions with_hand_over(const nlohmann::json& config, const std::string& name, const SamplerOptions& given) {
+  SamplerOptions options = given;
+  const auto check = [](const char* option, const std::optional<double>& value) {
+    if (value && !(*value >= 0 && *value <= 1))
+      fail(ErrorCode::invalid_argument, "--{}: expected 0 to 1, found {}", option, *value);
+  };
+  check("denoising-start", given.denoising_start);
+  check("denoising-end", given.denoising_end);
+  const char* option = given.denoising_start ? "--denoising-start" : "--denoising-end";
+  if (given.start_step != 0 || given.end_step || given.strength != 1)
+    fail(ErrorCode::invalid_argument, "{}: expected without --strength, --start-step and --end-step", option);
+  options.denoising_start.reset();
+  options.denoising_end.reset();
+  const std::vector<NoiseLevel> levels = make_sampler(config, name, options)->levels();
+  const double trained = static_cast<double>(
+      SchedulerConfig(config).integer("num_train_timesteps", 1000, 1, std::numeric_limits<int32_t>::max()));
+  // Iterations before the part that begins at this share.
+  const auto count_before = [&](double share) {
+    const double cutoff = std::nearbyint(trained - share * trained);
+    return static_cast<int>(std::count_if(levels.begin(), levels.end(), [&](const NoiseLevel& level) {
+      return level.timestep && *level.timestep >= cutoff;
+    }));
+  };
+  const int steps = static_cast<int>(levels.size()) - 1;
+  options.start_step = given.denoising_start ? count_before(*given.denoising_start) : 0;
+  if (given.denoising_end && *given.denoising_end < 1) options.end_step = count_before(*given.denoising_end);
+  if (options.start_step >= steps || options.end_step.value_or(steps) <= options.start_step)
+    fail(ErrorCode::invalid_argument, "{}: expected to leave a step of {}, found none", option, steps);
+  return options;
+}
+
+}  // namespace
+
 std::unique_ptr<Sampler> make_sampler(const nlohmann::json& config, const std::string& name,
-                                      const SamplerOptions& options) {
-  check_options(options);
+                                      const SamplerOptions& given) {
+  if (given.denoising_start || given.denoising_end)
+    return make_sampler(config, name, with_hand_over(config, name, given));
+  check_options(given);
+  SamplerOptions options = given;
   SchedulerConfig fields(config);
   std::string schedule = options.sigma_schedule.value_or("");
   if (!schedule.empty()) schedule = normalized(schedule);
@@ -220,6 +286,7 @@ std::unique_ptr<Sampler> make_sampler(const nlohmann::json& config, const std::s
 
   const std::string option = comfy_option(options);
   const bool comfy = choice.comfy || !option.empty() || (!schedule.empty() && !has_schedule(choice, schedule));
+  options = with_strength(options, comfy);
   if (!comfy) {
     if (!schedule.empty()) apply_sigma_schedule(schedule, fields);
     if (!choice.entry) return make_configured_sampler(*choice.solver, fields, options);

@@ -13,6 +13,8 @@
 
 #include <easel/shape.h>
 
+#include "sampling/kept_part.h"
+
 namespace easel::sampling {
 
 /// Where the noise of the steps comes from.
@@ -62,8 +64,14 @@ struct SamplerOptions {
   std::optional<double> eta;
   /// A name of sigma_schedule_names(); none and "default": as configured.
   std::optional<std::string> sigma_schedule;
-  std::vector<double> sigmas;   ///< the noise levels themselves, decreasing; steps and sigma_schedule do not count
-  double denoise = 1;           ///< below 1: the last part of a schedule of ⌊steps/denoise⌋ steps (ComfyUI)
+  std::vector<double> sigmas;  ///< the noise levels themselves, decreasing; steps and sigma_schedule do not count
+  double denoise = 1;          ///< below 1: the last part of a schedule of ⌊steps/denoise⌋ steps (ComfyUI)
+  /// Image to image: below 1, only the last part of the schedule runs. diffusers' samplers leave out the first
+  /// steps − ⌊steps·strength⌋ iterations; ComfyUI's take it for `denoise`.
+  double strength = 1;
+  /// Hand-over between two models: only the iterations whose timestep lies in this part of the trained ones, from the
+  /// noisiest (0) to the cleanest (1): t ≥ T − end·T, and t < T − start·T, rounded. As diffusers' options of these names.
+  std::optional<double> denoising_start, denoising_end;
   int start_step = 0;           ///< first iteration that runs
   std::optional<int> end_step;  ///< iterations from here on do not run; what noise is left stays
   double s_churn = 0;           ///< Karras et al. 2022, algorithm 2: noise added before a step …
@@ -83,13 +91,21 @@ class Sampler {
   virtual int model_calls() const = 0;
   /// Whether calls ask for the unconditional prediction too (CFG++: Chung et al. 2024).
   virtual bool wants_unconditional() const { return false; }
+  /// Whether a run at full strength with a part to keep begins with the clean sample under its noise (ComfyUI), or
+  /// with noise alone (diffusers).
+  virtual bool always_starts_from_original() const { return false; }
   /// noise := the first sample, from unit-variance noise and a clean sample to begin with (empty: none).
   /// Throws shape_mismatch if their sizes differ.
   virtual void start(std::span<const float> original, std::span<float> noise) const = 0;
   /// sample, [N, C, ...] float32: from what start() made to the clean one. The observer may be empty; what the model
-  /// throws ends the run. Throws shape_mismatch if `shape` is not the sample's.
+  /// throws ends the run. kept: the part of the sample that stays as it was; nullptr: none.
+  /// Throws shape_mismatch if `shape` or the part are not the sample's.
   virtual void run(Model& model, std::span<float> sample, const Shape& shape, NoiseSource& noise,
-                   const StepObserver& observer) = 0;
+                   const StepObserver& observer, const KeptPart* kept) = 0;
+  void run(Model& model, std::span<float> sample, const Shape& shape, NoiseSource& noise,
+           const StepObserver& observer) {
+    run(model, sample, shape, noise, observer, nullptr);
+  }
   /// The noise levels visited, one per iteration and a last one.
   virtual std::vector<NoiseLevel> levels() const = 0;
 };

@@ -76,13 +76,24 @@ void Scheduler::start(std::span<const float> original, std::span<float> noise) c
   for (float& value : noise) value *= factor;
 }
 
+void Scheduler::restore(const KeptPart* kept, int i, std::span<float> sample) const {
+  if (!kept) return;
+  if (static_cast<size_t>(i) >= timesteps_.size()) return kept->restore(1, 0, 0, sample);
+  const auto [signal, level] = noise_mix(i);
+  const double first = timesteps_[static_cast<size_t>(first_)];
+  kept->restore(signal, level, first > 0 ? timesteps_[static_cast<size_t>(i)] / first : 0, sample);
+}
+
 void Scheduler::run(Model& model, std::span<float> sample, const Shape& shape, NoiseSource& noise,
-                    const StepObserver& observer) {
+                    const StepObserver& observer, const KeptPart* kept) {
   std::vector<float> input(sample.size()), output(sample.size());
+  // At the first iteration everything is drawn anew but what a differential mask keeps longer.
+  if (kept && kept->differential) restore(kept, first_, sample);
   for (int i = first_; i < last(); ++i) {
     scale_model_input(i, sample, input);
     model.predict({input, timesteps_[static_cast<size_t>(i)], i, output, {}});
     step(i, output, sample, shape, noise);
+    restore(kept, i + 1, sample);
     if (observer) observer(i, sample);
   }
 }

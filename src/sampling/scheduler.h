@@ -29,8 +29,9 @@ class Scheduler : public Sampler {
 
   int model_calls() const override { return last() - first_; }
   void start(std::span<const float> original, std::span<float> noise) const override;
-  void run(Model& model, std::span<float> sample, const Shape& shape, NoiseSource& noise,
-           const StepObserver& observer) override;
+  using Sampler::run;
+  void run(Model& model, std::span<float> sample, const Shape& shape, NoiseSource& noise, const StepObserver& observer,
+           const KeptPart* kept) override;
   std::vector<NoiseLevel> levels() const override;
 
  protected:
@@ -52,6 +53,8 @@ class Scheduler : public Sampler {
 
  private:
   void check_iteration(int i) const;
+  // The kept part as it stands before iteration i.
+  void restore(const KeptPart* kept, int i, std::span<float> sample) const;
   int last() const { return last_ < 0 ? static_cast<int>(timesteps_.size()) : last_; }
 
   int first_ = 0, last_ = -1;  // the iterations that run() takes; −1: all

@@ -80,13 +80,14 @@ class CudaNoise final : public NoiseSource {
 class SigmaSampler final : public Sampler {
  public:
   SigmaSampler(const SolverEntry& solver, ModelSampling network, std::vector<double> sigmas,
-               std::vector<double> timesteps, double first_factor, const SamplerOptions& options)
+               std::vector<double> timesteps, double first_factor, const SamplerOptions& options, bool scheduled)
       : solver_(solver),
         network_(std::move(network)),
         sigmas_(std::move(sigmas)),
         timesteps_(std::move(timesteps)),
         first_factor_(first_factor),
-        options_(options) {
+        options_(options),
+        scheduled_(scheduled) {
     if (network_.is_flow() && !solver.flow)
       fail(ErrorCode::unsupported,
            "--sampler {}: expected a network that predicts epsilon, v or the sample, found prediction_type "
@@ -107,6 +108,7 @@ class SigmaSampler final : public Sampler {
   }
 
   bool wants_unconditional() const override { return solver_.unconditional; }
+  bool always_starts_from_original() const override { return scheduled_; }
 
   void start(std::span<const float> original, std::span<float> noise) const override {
     if (!original.empty() && original.size() != noise.size())
@@ -115,17 +117,19 @@ class SigmaSampler final : public Sampler {
     if (original.empty())
       mix(noise, {{first_factor_, noise}});
     else
-      mix(noise, {{first_factor_, noise}, {network_.alpha(sigma), original}});
+      mix(noise, {{scheduled_ ? first_factor_ : sigma, noise}, {network_.alpha(sigma), original}});
   }
 
-  void run(Model& model, std::span<float> sample, const Shape& shape, NoiseSource& noise,
-           const StepObserver& observer) override {
+  using Sampler::run;
+  void run(Model& model, std::span<float> sample, const Shape& shape, NoiseSource& noise, const StepObserver& observer,
+           const KeptPart* kept) override {
     CudaNoise cuda(noise);
     NoiseSource& source = solver_.physical_rng ? static_cast<NoiseSource&>(cuda) : noise;
     SolverRun run({network_, sigmas_, timesteps_, options_, solver_.noise, solver_.unconditional,
-                   options_.eta.value_or(solver_.eta)},
+                   options_.eta.value_or(solver_.eta), kept, scheduled_ || (kept && kept->differential), !scheduled_},
                   model, sample, shape, source, observer);
     solver_.solve(run);
+    if (kept && scheduled_) run.restore(sigmas_.back(), sample);
     // A flow sample that keeps noise is kept as if it had begun there: over its share of the clean sample.
     const double alpha = network_.alpha(sigmas_.back());
     if (alpha != 1) mix(sample, {{1 / alpha, sample}});
@@ -145,6 +149,7 @@ class SigmaSampler final : public Sampler {
   std::vector<double> sigmas_, timesteps_;
   double first_factor_;
   SamplerOptions options_;
+  bool scheduled_;  // by ComfyUI's rules
 };
 
 // The levels of diffusers' FlowMatchEulerDiscreteScheduler: even between the ends of the shifted trained ones, and
@@ -207,7 +212,7 @@ std::unique_ptr<Sampler> make_configured_sampler(const SolverEntry& solver, cons
   cut(options, sigmas, timesteps);
   const double factor = options.start_step == 0 ? levels.init_noise_sigma : sigmas.front();
   return std::make_unique<SigmaSampler>(solver, std::move(network), std::move(sigmas), std::move(timesteps), factor,
-                                        options);
+                                        options, false);
 }
 
 std::unique_ptr<Sampler> make_scheduled_sampler(const SolverEntry& solver, const SchedulerConfig& config,
@@ -222,7 +227,7 @@ std::unique_ptr<Sampler> make_scheduled_sampler(const SolverEntry& solver, const
   cut(options, sigmas, timesteps);
   const double factor = network.noise_factor(sigmas.front());
   return std::make_unique<SigmaSampler>(solver, std::move(network), std::move(sigmas), std::vector<double>(), factor,
-                                        options);
+                                        options, true);
 }
 
 }  // namespace easel::sampling

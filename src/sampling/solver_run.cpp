@@ -48,6 +48,7 @@ SolverRun::SolverRun(const Setup& setup, Model& model, std::span<float> sample, 
          shape.str());
   input_.resize(sample.size());
   if (setup_.unconditional) unconditional_.resize(sample.size());
+  if (setup_.kept) restored_.resize(sample.size());
   if (setup_.noise == SolverNoise::none && setup_.options.s_churn <= 0) return;
   noise_.resize(sample.size());
   if (setup_.noise != SolverNoise::brownian) return;
@@ -69,7 +70,26 @@ double SolverRun::sigma_of(double lambda) const {
 
 std::span<float> SolverRun::vector() { return vectors_.emplace_back(size(), 0.0f); }
 
+double SolverRun::progress_at(double sigma) const {
+  const double first = network().timestep(this->sigma(0));
+  return sigma > 0 && first > 0 ? network().timestep(sigma) / first : 0;
+}
+
+void SolverRun::restore(double sigma, std::span<float> x) const {
+  setup_.kept->restore(static_cast<float>(alpha(sigma)), static_cast<float>(sigma), progress_at(sigma), x);
+}
+
+void SolverRun::restore_clean(double sigma, std::span<float> x) const {
+  setup_.kept->restore(1, 0, progress_at(sigma), x);
+}
+
 void SolverRun::denoise(std::span<const float> x, double sigma, std::span<float> denoised) {
+  if (setup_.kept) {
+    std::copy(x.begin(), x.end(), restored_.begin());
+    if (called_ || setup_.kept_at_first_call) restore(sigma, restored_);
+    x = restored_;
+  }
+  called_ = true;
   network().scale_input(sigma, x, input_);
   // The timestep that the schedule gives is that of the step's beginning; it may be a rounded one.
   const auto step = static_cast<size_t>(step_ - setup_.options.start_step);
@@ -78,6 +98,9 @@ void SolverRun::denoise(std::span<const float> x, double sigma, std::span<float>
   model_.predict({input_, timestep, step_, denoised, unconditional_});
   network().to_denoised(sigma, x, denoised);
   if (!unconditional_.empty()) network().to_denoised(sigma, x, unconditional_);
+  if (!setup_.kept) return;
+  restore_clean(sigma, denoised);
+  if (!unconditional_.empty()) restore_clean(sigma, unconditional_);
 }
 
 std::span<const float> SolverRun::noise(double from, double to) {
@@ -104,6 +127,7 @@ double SolverRun::churn(int i) {
 
 void SolverRun::done(int i) {
   step_ = setup_.options.start_step + i + 1;
+  if (setup_.kept && setup_.kept_after_steps) restore(sigma(i + 1), sample_);
   if (observer_) observer_(step_ - 1, sample_);
 }
 

@@ -45,6 +45,9 @@ class SolverRun {
     SolverNoise noise;
     bool unconditional;  // the solver reads unconditional()
     double eta;
+    const KeptPart* kept = nullptr;   // what the run leaves as it was
+    bool kept_at_first_call = false;  // restored before the first call, too
+    bool kept_after_steps = true;     // restored in the sample, too, not only in what the network sees
   };
   SolverRun(const Setup& setup, Model& model, std::span<float> sample, const Shape& shape, NoiseSource& noise,
             const StepObserver& observer);
@@ -73,6 +76,8 @@ class SolverRun {
   /// Raises the noise of the sample before step i as s_churn says, and gives the level it then has (Karras et al. 2022,
   /// algorithm 2).
   double churn(int i);
+  /// Puts the kept part into x as it stands at σ.
+  void restore(double sigma, std::span<float> x) const;
   /// Step i is done and sample() holds its result.
   void done(int i);
 
@@ -85,7 +90,11 @@ class SolverRun {
   const StepObserver& observer_;
   int step_;
   std::deque<std::vector<float>> vectors_;
-  std::vector<float> input_, unconditional_, noise_;
+  void restore_clean(double sigma, std::span<float> x) const;
+  double progress_at(double sigma) const;  // t/t₀
+
+  std::vector<float> input_, unconditional_, noise_, restored_;
+  bool called_ = false;
   std::vector<BrownianTree> trees_;
 };
 

@@ -264,6 +264,7 @@ ClipTokenizer::Tables read_clip_tables(const ClipTokenizerFiles& files, const st
   }
 
   const Declared declared = read_declared(files, where, config, tokenizer);
+  if (!files.pad_token.empty()) config["pad_token"] = files.pad_token;
   // bos, eos, unk and pad always exist: these are the class's defaults.
   for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token"})
     if (!config.contains(key) || config[key].is_null())
@@ -303,11 +304,12 @@ ClipTokenizer::Tables read_clip_tables(const ClipTokenizerFiles& files, const st
           .unk = unk};
 }
 
-ClipTokenizer ClipTokenizer::load(const std::string& folder) {
+ClipTokenizer ClipTokenizer::load(const std::string& folder, const std::string& pad_token) {
   std::error_code error;
   if (!std::filesystem::is_directory(folder, error))
     fail(ErrorCode::io, "{}: expected a tokenizer folder, found none", printable(folder, 300));
   ClipTokenizerFiles files;
+  files.pad_token = pad_token;
   files.tokenizer_json = read_file(folder + "/tokenizer.json");
   if (!files.tokenizer_json) {
     files.vocab_json = read_file(folder + "/vocab.json");

@@ -72,6 +72,9 @@ TEST(ClipFiles, ConfigurationsAreHonoured) {
   files.tokenizer_config_json = R"({"model_max_length": 32, "pad_token": "a"})";
   EXPECT_EQ(ClipTokenizer::parse(files, "tok").max_length(), 32);
   EXPECT_EQ(ClipTokenizer::parse(files, "tok").pad_id(), 0);
+  files.pad_token = "b";  // whatever the files say
+  EXPECT_EQ(ClipTokenizer::parse(files, "tok").pad_id(), 1);
+  files.pad_token = "";
   files.special_tokens_map_json = R"({"pad_token": {"content": "b"}})";
   EXPECT_EQ(ClipTokenizer::parse(files, "tok").pad_id(), 1);
   files.tokenizer_config_json = R"({"model_max_length": 1000000000000000019884624838656})";

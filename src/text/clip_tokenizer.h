@@ -19,6 +19,7 @@ struct ClipTokenizerFiles {
   Contents tokenizer_config_json;  ///< model_max_length, bos_token, eos_token, unk_token, pad_token, …
   /// The same tokens, and {token: id}: both read only where the configuration has no added_tokens_decoder.
   Contents special_tokens_map_json, added_tokens_json;
+  std::string pad_token;  ///< pads whatever the files say; empty: as they say
 };
 
 /// Text → token ids, equal to transformers 5 CLIPTokenizer: NFC, white space to single spaces, lower case, words by
@@ -28,8 +29,8 @@ struct ClipTokenizerFiles {
 class ClipTokenizer {
  public:
   /// Reads a folder: tokenizer.json, or vocab.json with merges.txt; and the configuration where there is one.
-  /// Throws io, naming the file, what was expected and what came.
-  static ClipTokenizer load(const std::string& folder);
+  /// pad_token: see ClipTokenizerFiles. Throws io, naming the file, what was expected and what came.
+  static ClipTokenizer load(const std::string& folder, const std::string& pad_token = "");
   /// `where` names the folder in messages.
   static ClipTokenizer parse(const ClipTokenizerFiles& files, const std::string& where);
 

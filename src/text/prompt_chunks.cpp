@@ -36,7 +36,9 @@ class Chunks {
     Tokens chunk = {{tokenizer_.bos_id()}};
     chunk.insert(chunk.end(), text_.begin(), text_.end());
     chunk.push_back({tokenizer_.eos_id()});
-    chunk.resize(length_, {tokenizer_.pad_id()});
+    PromptToken padding{tokenizer_.pad_id()};
+    padding.padding = true;
+    chunk.resize(length_, padding);
     out_.chunks.push_back(std::move(chunk));
     text_.clear();
   }

@@ -20,8 +20,9 @@ struct EmbeddingName {
 struct PromptToken {
   int32_t id = 0;  ///< of the vocabulary; 0 where a vector stands
   double weight = 1;
-  int embedding = -1;  ///< index of the textual inversion whose vector stands here; −1: none
-  int vector = 0;      ///< which of its vectors
+  int embedding = -1;    ///< index of the textual inversion whose vector stands here; −1: none
+  int vector = 0;        ///< which of its vectors
+  bool padding = false;  ///< stands behind the text's end
 };
 
 struct ChunkedPrompt {

@@ -57,7 +57,7 @@ class Options(Case):
                 (["--denoise", "--sampler pndm"], ["--sampler", "plms", "--denoise", "0.5"]),
                 (["--end-step", "--start-step 1"], ["--start-step", "1", "--end-step", "1"]),
                 (["--rng", "cuda"], ["--rng", "cude"]),
-                (["--variation-strength", "--rng"], ["--variation-strength", "0.5"]),
+                (["--variation-strength", "0 to 1"], ["--variation-strength", "1.5"]),
                 (["--guidance-start 0.5", "--guidance-end"], ["--guidance-start", "0.5", "--guidance-end", "0.2"]),
                 (["--guidance-rescale", "--guidance-scale"], ["--guidance-scale", "1", "--guidance-rescale", "0.5"])):
             self.bad(2, *words, args=["a boat", *TINY, "--seed", "1", *args])
@@ -73,8 +73,7 @@ class Options(Case):
         self.bad(2, "--prompt", args=["a boat", "--prompt", "a car"])
 
     def test_options_of_later_versions(self):
-        for option in ("--init-image", "--mask", "--strength", "--control-net", "--control-image", "--control-scale",
-                       "--preset", "--frames"):
+        for option in ("--control-net", "--control-image", "--control-scale", "--preset", "--frames"):
             self.bad(2, option, "not available yet", args=["a boat", *TINY, option, "x"])
         self.bad(2, "--device", "cuda", "cpu", args=["a boat", *TINY, "--device", "cuda"])
         self.bad(2, "--dtype", "fp33", args=["a boat", *TINY[:-2], "--dtype", "fp33"])

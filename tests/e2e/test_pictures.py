@@ -197,7 +197,7 @@ class Report(Case):
         self.assertIn("conv_in.weight", listed.stdout)
 
     def test_help_fits_a_screen(self):
-        for command in ([], ["generate"], ["inspect"], ["devices"], ["make-random"]):
+        for command in ([], ["generate"], ["inspect"], ["devices"], ["make-random"], ["upscale"], ["preprocess"]):
             done = run(*command, "--help")
             self.assertEqual(done.returncode, 0)
             lines = done.stdout.splitlines()

@@ -248,11 +248,27 @@ def make_gguf():
     put("empty", b"")
 
 
+def make_image():
+    """JPEG and WebP of every kind (made by tests/goldens/make_images.py), whole, cut and with another size."""
+    folder = os.path.join(os.path.dirname(OUT), os.pardir, "goldens", "images")
+    for name in sorted(os.listdir(folder)):
+        if not name.endswith((".jpg", ".webp")) or "orientation_" in name and name != "orientation_6.jpg":
+            continue
+        with open(os.path.join(folder, name), "rb") as file:
+            data = file.read()
+        save("image", name, data)
+        save("image", name + "_cut", data[:len(data) * 2 // 3])
+        frame = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))
+        if name.endswith(".jpg") and frame >= 0:
+            save("image", name + "_huge", data[:frame + 5] + b"\xff\xff\xff\xff" + data[frame + 9:])
+
+
 if __name__ == "__main__":
     shutil.rmtree(OUT, ignore_errors=True)
     make_safetensors()
     make_json()
     make_png()
+    make_image()
     make_tokenizer()
     make_prompt()
     make_pickle()

@@ -9,6 +9,7 @@ PassResult pointwise_conv(const Graph& graph);
 PassResult fuse_attention(const Graph& graph);
 PassResult merge_linears(const Graph& graph);
 PassResult fuse_group_norm(const Graph& graph);
+PassResult fold_scale(const Graph& graph);
 PassResult fuse_epilogue(const Graph& graph);
 PassResult fold_constants(const Graph& graph);
 

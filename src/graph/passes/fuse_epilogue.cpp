@@ -2,6 +2,8 @@
 // after:  %y = linear(%x, @w, @bias, %r) bias residual silu
 // The same for conv2d, whose epilogue also takes one offset per picture and channel:
 //         add(conv2d(...), reshape(%t, [B, 1, 1, O])) → conv2d(..., %t) channel_bias
+// and a slope per channel:
+//         prelu(conv2d(...), @slope) → conv2d(..., @slope) prelu
 #include "graph/passes/all.h"
 
 namespace easel::graph {
@@ -93,6 +95,18 @@ ValueId fuse_activation(Graph::Rewriter& r, const Graph& graph, const std::vecto
   return emit(r, dense, mapped_inputs(r, dense));
 }
 
+// prelu(conv, slope); kNone where it does not fit.
+ValueId fuse_prelu(Graph::Rewriter& r, const Graph& graph, const std::vector<int>& uses, NodeId id) {
+  const Node& node = graph.node(id);
+  Dense dense;
+  if (!find_dense(graph, uses, node.inputs[0], dense) || !dense.is_conv) return kNone;
+  if (dense.residual() || dense.activation() != Activation::none) return kNone;
+  dense.conv.activation = Activation::prelu;
+  std::vector<ValueId> inputs = mapped_inputs(r, dense);
+  inputs.push_back(r.map(node.inputs[1]));
+  return emit(r, dense, std::move(inputs));
+}
+
 Graph fuse_once(const Graph& graph, int& matches) {
   const std::vector<int> uses = graph.use_counts();
   return graph.rewrite([&](Graph::Rewriter& r, NodeId id) {
@@ -106,6 +120,8 @@ Graph fuse_once(const Graph& graph, int& matches) {
       if (fused == kNone) fused = fuse_add(r, graph, uses, id, 1 - later);
     } else if (const auto* activation = std::get_if<ops::ActivationAttrs>(&node.attrs)) {
       fused = fuse_activation(r, graph, uses, id, activation->kind);
+    } else if (std::holds_alternative<ops::PReluAttrs>(node.attrs)) {
+      fused = fuse_prelu(r, graph, uses, id);
     } else if (std::holds_alternative<ops::GegluAttrs>(node.attrs)) {
       fused = fuse_activation(r, graph, uses, id, Activation::geglu);
     }

@@ -6,7 +6,8 @@ namespace easel::ops {
 
 /// Element-wise activation, f32 → f32, same shape.
 /// silu: x·σ(x). gelu_erf: x·Φ(x) = x/2·(1 + erf(x/√2)). gelu_tanh: x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
-/// quick_gelu: x·σ(1.702·x). Throws invalid_argument for none and geglu. Hendrycks & Gimpel 2016.
+/// quick_gelu: x·σ(1.702·x). relu: max(x, 0). tanh. Throws invalid_argument for none, geglu and prelu. Hendrycks &
+/// Gimpel 2016.
 struct ActivationAttrs {
   Activation kind = Activation::silu;
   bool operator==(const ActivationAttrs&) const = default;

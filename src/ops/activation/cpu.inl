@@ -37,8 +37,11 @@ void activation_run(const KernelArgs& args) noexcept {
     case Activation::gelu_erf: return apply<gelu_erf>(args);
     case Activation::gelu_tanh: return apply<gelu_tanh>(args);
     case Activation::quick_gelu: return apply<quick_gelu>(args);
+    case Activation::relu: return apply<relu>(args);
+    case Activation::tanh: return apply<simd::tanh>(args);
     case Activation::none:
-    case Activation::geglu: return;
+    case Activation::geglu:
+    case Activation::prelu: return;
   }
 }
 

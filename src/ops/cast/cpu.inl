@@ -49,6 +49,23 @@ void from_f32(const float* x, f16* y, int64_t count) {
 template <typename Half>
 void convert(const KernelArgs& args) {
   const bool widen = args.call.output.dtype == DType::f32;
+  if (!args.call.output.contiguous()) {  // into its place in a wider tensor, row by row
+    const Shape &shape = args.call.output.shape, &strides = args.call.output.strides;
+    const int64_t columns = shape.back(), rows = columns ? shape.numel() / columns : 0, lines = shape[-2];
+    return for_parts(args.pool, rows, rows_per_task(columns), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        int64_t to = row % lines * strides[-2];
+        for (int axis = shape.rank() - 3; axis >= 0; --axis)
+          to += row / product(shape, axis + 1, shape.rank() - 1) % shape[axis] * strides[axis];
+        if (widen)
+          to_f32(static_cast<const Half*>(args.inputs[0]) + row * columns, static_cast<float*>(args.output) + to,
+                 columns);
+        else
+          from_f32(static_cast<const float*>(args.inputs[0]) + row * columns, static_cast<Half*>(args.output) + to,
+                   columns);
+      }
+    });
+  }
   for_parts(args.pool, args.call.output.shape.numel(), kTaskElements, [&](int64_t begin, int64_t end) {
     if (widen)
       to_f32(static_cast<const Half*>(args.inputs[0]) + begin, static_cast<float*>(args.output) + begin, end - begin);
@@ -72,6 +89,7 @@ void cast_run(const KernelArgs& args) noexcept {
 
 }  // namespace
 
-EASEL_ISA_KERNEL(cast) = {.name = EASEL_ISA_NAME, .isa = kUnitIsa, .reject = cast_reject, .run = cast_run};
+EASEL_ISA_KERNEL(cast) = {
+    .name = EASEL_ISA_NAME, .isa = kUnitIsa, .reject = cast_reject, .run = cast_run, .strided_output = true};
 
 }  // namespace easel::ops

@@ -32,7 +32,7 @@ void run_blocks(const KernelArgs& args) noexcept {
 
 }  // namespace
 
-EASEL_KERNEL(concat_blocks) = {.name = "blocks", .reject = accept, .run = run_blocks};
-EASEL_KERNEL(concat_reference) = {.name = "reference", .reject = accept, .run = run};
+EASEL_KERNEL(concat_blocks) = {.name = "blocks", .reject = accept, .run = run_blocks, .strided_output = true};
+EASEL_KERNEL(concat_reference) = {.name = "reference", .reject = accept, .run = run, .strided_output = true};
 
 }  // namespace easel::ops

@@ -114,7 +114,7 @@ void conv_run(const KernelArgs& args, const ConvPlan& plan) {
   const ConvPointers pointers(args);
   const X* x = static_cast<const X*>(args.inputs[0]);
   const auto* packed = static_cast<const uint32_t*>(args.inputs[1]);
-  const Epilogue epilogue{pointers.bias, attrs.activation, past_caches(plan.out, pointers.out)};
+  const Epilogue epilogue = pointers.epilogue(attrs);
   const Region whole = plan.whole();
   float* shared = reinterpret_cast<float*>(args.scratch);
   std::byte* thread_scratch = args.scratch + plan.shared_bytes();
@@ -150,7 +150,7 @@ void conv_run(const KernelArgs& args, const ConvPlan& plan) {
                                                ox * attrs.stride * plan.x.strides[2]);
           else
             rows.a[i] = copy + ((b - copied.picture) * lines + iy) * line_words + ix * plan.channels;
-          pointers.set_row(rows, i, plan.out.shape, b, oy, ox);
+          pointers.set_row(rows, i, b, oy, ox);
         }
     const int64_t count = plan.panels.count();
     multiply_block<words>(rows, plan.pieces(line_words), plan.panels, packed, count * range / plan.ranges,
@@ -167,7 +167,7 @@ const char* reject(const OpCall& call) noexcept {
   const auto& attrs = call.as<Conv2dAttrs>();
   if (attrs.pad_top < 0 || attrs.pad_left < 0 || attrs.pad_bottom < 0 || attrs.pad_right < 0)
     return "a padding is negative";
-  return reject_types(call, /*narrow_in=*/true, /*narrow_out=*/false);
+  return reject_types(call, /*narrow_in=*/true, /*narrow_out=*/true);
 }
 
 const PackFormat* format(const OpCall&, int index) noexcept { return index == 1 ? &kPanelFormat : nullptr; }
@@ -190,7 +190,8 @@ EASEL_ISA_KERNEL(conv2d) = {.name = EASEL_ISA_NAME,
                             .run = run,
                             .format = format,
                             .scratch_bytes = scratch_bytes,
-                            .in_place = 0b11100};
+                            .in_place = 0b111100,
+                            .strided_output = true};
 
 EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd4) = {.name = EASEL_ISA_NAME "_winograd4",
                                               .isa = kUnitIsa,
@@ -198,7 +199,8 @@ EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd4) = {.name = EASEL_ISA_NAME "_winograd4
                                               .run = winograd<4>,
                                               .format = format,
                                               .scratch_bytes = winograd_scratch<4>,
-                                              .in_place = 0b11100};
+                                              .in_place = 0b111100,
+                                              .strided_output = true};
 
 #if defined(__AVX512BF16__)
 const char* reject_winograd2(const OpCall& call) noexcept {
@@ -214,7 +216,10 @@ EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd2) = {.name = EASEL_ISA_NAME "_winograd2
                                               .run = winograd<2>,
                                               .format = format,
                                               .scratch_bytes = winograd_scratch<2>,
-                                              .in_place = 0b11100};
+                                              .in_place = 0b111100,
+                                              .strided_output = true};
 #endif
 
 }  // namespace easel::ops
+
+#include "ops/conv2d/few_outputs.inl"

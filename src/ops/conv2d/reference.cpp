@@ -3,17 +3,19 @@
 #include "ops/gemm/reference.h"
 #include <algorithm>
 #include "ops/activation/exact.h"
+#include "tensor/convert.h"
 
 #include "ops/conv2d/conv2d.h"
 #include "ops/isa.h"
+#include "tensor/convert.h"
 
 namespace easel::ops {
 namespace {
 
 const char* reject(const OpCall& call) noexcept {
   for (size_t i = 2; i < call.inputs.size(); ++i)
-    if (call.inputs[i].dtype != DType::f32) return "bias, channel bias or residual is not f32";
-  if (call.output.dtype != DType::f32) return "the result is not f32";
+    if (call.inputs[i].dtype != DType::f32) return "bias, channel bias, slope or residual is not f32";
+  if (call.output.dtype != DType::f32 && call.output.dtype != DType::bf16) return "the result is not f32 or bf16";
   if (!reference_element(call.inputs[0].dtype)) return "x is not f32, f16 or bf16";
   return reference_element(call.inputs[1].dtype) ? nullptr : "the weight is not f32, f16 or bf16";
 }
@@ -61,7 +63,6 @@ void run(const KernelArgs& args) noexcept {
   const auto& in = args.call.inputs;
   const Shape& shape = args.call.output.shape;
   const int64_t outputs = shape[3], parts = (outputs + kOutputs - 1) / kOutputs;
-  auto* out = static_cast<float*>(args.output);
   const auto input = [&](size_t i) { return static_cast<const float*>(args.inputs[i]); };
   const int64_t weights_size = scratch_bytes(args.call, 1) / int64_t{sizeof(double)};
   args.pool.parallel_for(parts * shape[0], [&](int64_t task, int thread) {
@@ -78,12 +79,16 @@ void run(const KernelArgs& args) noexcept {
           double y = sums[i];
           if (attrs.bias) y += input(next)[o * in[next].strides[0]], ++next;
           if (attrs.channel_bias) y += input(next)[b * in[next].strides[0] + o * in[next].strides[1]], ++next;
-          y = activate_exactly(attrs.activation, y);
+          if (attrs.slope())
+            y = prelu_exactly(y, input(next)[o * in[next].strides[0]]), ++next;
+          else
+            y = activate_exactly(attrs.activation, y);
           if (attrs.residual) {
             const Shape& s = in[next].strides;
             y += input(next)[b * s[0] + oy * s[1] + ox * s[2] + o * s[3]];
           }
-          out[((b * shape[1] + oy) * shape[2] + ox) * outputs + o] = static_cast<float>(y);
+          const Shape& to = args.call.output.strides;
+          store_from_double(args.output, args.call.output.dtype, b * to[0] + oy * to[1] + ox * to[2] + o * to[3], y);
         }
       }
   });
@@ -91,7 +96,11 @@ void run(const KernelArgs& args) noexcept {
 
 }  // namespace
 
-EASEL_KERNEL(conv2d_reference) = {
-    .name = "reference", .reject = reject, .run = run, .scratch_bytes = scratch_bytes, .in_place = 0b11100};
+EASEL_KERNEL(conv2d_reference) = {.name = "reference",
+                                  .reject = reject,
+                                  .run = run,
+                                  .scratch_bytes = scratch_bytes,
+                                  .in_place = 0b111100,
+                                  .strided_output = true};
 
 }  // namespace easel::ops

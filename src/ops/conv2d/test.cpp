@@ -15,6 +15,7 @@ Case conv(Shape x, int64_t outputs, int64_t kernel_h, int64_t kernel_w, Conv2dAt
   Case c{.attrs = attrs, .inputs = {{.shape = x}, weight({outputs, channels, kernel_h, kernel_w}, dtype)}};
   if (attrs.bias) c.inputs.push_back(constant({outputs}));
   if (attrs.channel_bias) c.inputs.push_back({.shape = {x[0], outputs}});
+  if (attrs.slope()) c.inputs.push_back(constant({outputs}));
   if (attrs.residual) c.inputs.push_back({.shape = {x[0], height, width, outputs}});
   // bf16 products lose half an epsilon per factor; their errors are independent, the largest result is not.
   c.tolerance = 8 + std::sqrt(static_cast<double>(channels * kernel_h * kernel_w)) / 3;
@@ -25,6 +26,10 @@ Case conv(Shape x, int64_t outputs, int64_t kernel_h, int64_t kernel_w, Conv2dAt
     c.tolerance *= dtype == DType::bf16 ? 4 : 2;
     c.nonfinite = NonFinite::spreads;
   }
+  // It squashes the results, which errors are measured by, but not the errors of small sums.
+  if (attrs.activation == Activation::tanh) c.tolerance *= 4;
+  // A slope counts where a sum is below zero, and the smallest sums change sign by rounding.
+  if (attrs.slope()) c.nonfinite = NonFinite::skip;
   return c;
 }
 
@@ -87,16 +92,42 @@ OpTests conv2d_tests() {
       t.cases.push_back(conv({2, 10, 13, 64}, 65, 3, 3, attrs, dtype));
     }
     for (const Activation activation :
-         {Activation::silu, Activation::gelu_erf, Activation::gelu_tanh, Activation::quick_gelu}) {
+         {Activation::silu, Activation::gelu_erf, Activation::gelu_tanh, Activation::quick_gelu, Activation::relu,
+          Activation::tanh, Activation::prelu}) {
       Conv2dAttrs attrs = same();
       attrs.activation = activation;
       attrs.channel_bias = attrs.residual = true;
       t.cases.push_back(conv({2, 5, 6, 18}, 37, 3, 3, attrs, dtype));
+      // Errors count against the largest result, and this one bounds results but not the sums that go into it.
+      if (activation == Activation::tanh) t.cases.back().tolerance *= 4;
     }
+    Conv2dAttrs rectified = same();
+    rectified.activation = Activation::prelu;
+    t.cases.push_back(conv({2, 18, 13, 64}, 32, 3, 3, rectified, dtype));
+    t.cases.push_back(conv({1, 26, 25, 96}, 37, 3, 3, rectified, dtype));
+    rectified.residual = true;
+    t.cases.push_back(conv({1, 26, 25, 160}, 64, 3, 3, rectified, dtype));
     Conv2dAttrs attrs = same();
     attrs.bias = false;
     attrs.residual = true;
     t.cases.push_back(conv({2, 5, 6, 6}, 19, 3, 3, attrs, dtype));
+  }
+  // A few outputs: every number of them, of channels around whole pairs and of lines around a task; odd kernels, all
+  // that follows the sums.
+  for (const DType dtype : kWeights) {
+    for (const int64_t outputs : {1, 2, 3, 4, 5, 8})
+      for (const int64_t channels : {32, 33, 67})
+        t.cases.push_back(conv({1, 9, 11, channels}, outputs, 3, 3, same(), dtype));
+    t.cases.push_back(conv({2, 70, 9, 40}, 3, 3, 3, same(), dtype));
+    t.cases.push_back(conv({1, 5, 400, 32}, 4, 3, 3, same(), dtype));
+    t.cases.push_back(conv({1, 4, 4, 1400}, 4, 3, 3, same(), dtype));
+    t.cases.push_back(
+        conv({1, 12, 9, 34}, 2, 5, 2, {.pad_top = 4, .pad_left = 0, .pad_bottom = 1, .pad_right = 2}, dtype));
+    t.cases.push_back(conv({1, 12, 9, 34}, 2, 3, 3, {}, dtype));
+    Conv2dAttrs attrs = same();
+    attrs.channel_bias = attrs.residual = true;
+    attrs.activation = Activation::silu;
+    t.cases.push_back(conv({2, 12, 9, 34}, 4, 3, 3, attrs, dtype));
   }
   // A picture in bf16.
   const auto narrow = [&](Case c) {
@@ -108,10 +139,34 @@ OpTests conv2d_tests() {
     narrow(conv({2, 25, 24, n}, 70, 3, 3, same(), DType::bf16));
     narrow(conv({2, 9, 7, n}, 40, 3, 3, same(2), DType::bf16));
     narrow(conv({2, 6, 5, n}, 20, 1, 1, {.bias = true}, DType::bf16));
+    narrow(conv({2, 9, 11, n}, 3, 3, 3, same(), DType::bf16));
+    // … and as the result.
+    Conv2dAttrs attrs = same();
+    attrs.result = DType::bf16;
+    narrow(conv({2, 9, 11, 32}, n, 3, 3, attrs, DType::bf16));
+    narrow(conv({2, 25, 24, 65}, n, 3, 3, attrs, DType::bf16));
+    narrow(conv({2, 25, 24, 128}, 127 + n, 3, 3, attrs, DType::bf16));
+    attrs.channel_bias = attrs.residual = true;
+    t.cases.push_back(conv({2, 9, 7, 40}, n, 3, 3, attrs, DType::bf16));
+  }
+  // A result in bf16, and both.
+  for (const int64_t n : {1, 3, 16, 31, 32, 70}) {
+    Conv2dAttrs attrs = same();
+    attrs.result = DType::bf16;
+    for (const Activation activation : {Activation::none, Activation::silu, Activation::prelu}) {
+      attrs.activation = activation;
+      attrs.residual = activation == Activation::silu;
+      Case c = conv({2, 25, 24, 40}, n, 3, 3, attrs, DType::bf16);
+      t.cases.push_back(c);
+      narrow(c);
+      t.cases.push_back(conv({2, 9, 7, 5}, n, 3, 3, attrs, DType::bf16));
+    }
   }
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const auto bench = [&](int64_t b, int64_t size, int64_t in, int64_t out, int stride = 1) {
       t.benchmarks.push_back(conv({b, size, size, in}, out, 3, 3, same(stride), dtype));
+      // A norm comes before most of them; latents and sums of blocks, which are made smaller, are f32.
+      if (dtype == DType::bf16 && in > 4 && stride == 1) t.benchmarks.back().inputs[0].dtype = DType::bf16;
     };
     bench(2, 64, 320, 320);
     bench(2, 64, 640, 320);
@@ -133,6 +188,10 @@ OpTests conv2d_tests() {
     bench(1, 128, 512, 512);
     bench(1, 64, 512, 512);
     bench(1, 512, 128, 3);
+    // The dense blocks of ESRGAN, and its last layers.
+    for (const int64_t in : {64, 96, 128, 160}) bench(1, 512, in, 32);
+    bench(1, 512, 192, 64);
+    bench(1, 1024, 64, 64);
     const auto bench_sdxl = [&](int64_t size, int64_t in, int64_t out, int stride = 1) {
       bench(2, size, in, out, stride);
       t.benchmarks.back().model = "sdxl";
@@ -148,8 +207,10 @@ OpTests conv2d_tests() {
     bench_sdxl(32, 640, 1280);
     bench_sdxl(32, 1280, 1280);
     bench_sdxl(32, 2560, 1280);
-    for (const int64_t in : {320, 640, 960})
+    for (const int64_t in : {320, 640, 960}) {
       t.benchmarks.push_back(conv({2, 64, 64, in}, 320, 1, 1, {.bias = true}, dtype));
+      if (dtype == DType::bf16 && in == 320) t.benchmarks.back().inputs[0].dtype = DType::bf16;  // of a transformer
+    }
     t.benchmarks.push_back(conv({2, 32, 32, 1280}, 640, 1, 1, {.bias = true}, dtype));
     t.benchmarks.push_back(conv({2, 16, 16, 2560}, 1280, 1, 1, {.bias = true}, dtype));
   }

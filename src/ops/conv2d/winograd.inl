@@ -110,10 +110,6 @@ void transform_filters(const WinogradPlan<kOut>& plan, const uint32_t* packed, i
   }
 }
 
-/// The first n elements of x as floats; zeros follow.
-inline F widen_n(const float* x, int64_t n) { return n == kW ? load(x) : simd::load_n(x, n); }
-inline F widen_n(const uint16_t* x, int64_t n) { return simd::load_bf16(x, n); }
-
 /// Channels [first, last) of one tile → V[point][channels], planes v_plane apart.
 template <Words words, int kOut, typename X>
 void transform_input(const WinogradPlan<kOut>& plan, const X* x, int64_t tile, int64_t first, int64_t last, float* v) {
@@ -139,9 +135,9 @@ void transform_input(const WinogradPlan<kOut>& plan, const X* x, int64_t tile, i
 #pragma GCC unroll 4
         for (int j = 2; j < kSide; ++j) __builtin_prefetch(pixels[i * kSide + j] + kOut * strides[2] + c);
 #pragma GCC unroll 36
-      for (int i = 0; i < kPoints; ++i) d[i] = widen_n(pixels[i] + c, kW);
+      for (int i = 0; i < kPoints; ++i) d[i] = simd::load_as(pixels[i] + c, kW);
     } else {
-      for (int i = 0; i < kPoints; ++i) d[i] = pixels[i] && n > 0 ? widen_n(pixels[i] + c, n) : zero();
+      for (int i = 0; i < kPoints; ++i) d[i] = pixels[i] && n > 0 ? simd::load_as(pixels[i] + c, n) : zero();
     }
     input_transform_2d<kOut>(d, points);
   };
@@ -178,7 +174,7 @@ void transform_output(const WinogradPlan<kOut>& plan, const ConvPointers& pointe
                       int64_t panel, const float* m) {
   constexpr int kPoints = WinogradPlan<kOut>::kPoints, kPixels = kOut * kOut;
   const int width = plan.panels.vectors(panel) * kW;
-  const Epilogue epilogue{pointers.bias, plan.attrs.activation, past_caches(plan.out, pointers.out)};
+  const Epilogue epilogue = pointers.epilogue(plan.attrs);
   const Shape& shape = plan.out.shape;
   for (int64_t t = 0; t < count; ++t) {
     const int64_t tile = first + t, b = tile / (plan.tiles_y * plan.tiles_x);
@@ -191,7 +187,7 @@ void transform_output(const WinogradPlan<kOut>& plan, const ConvPointers& pointe
         slots[i * kOut + j] = -1;
         if (y >= shape[1] || x >= shape[2]) continue;
         const int slot = slots[i * kOut + j] = rows.count++;
-        pointers.set_row(rows, slot, shape, b, y, x);
+        pointers.set_row(rows, slot, b, y, x);
       }
     alignas(64) float results[kPixels * kPanel];
     for (int i = 0; i < width; i += kW) {

@@ -43,11 +43,12 @@ struct Moments {
 };
 
 // Per-channel moments of `rows` positions, for `live` ≤ kBlock·kLanes channels from x on.
-void channel_moments(const float* x, int64_t rows, int64_t stride, int64_t live, Moments* out) {
+template <typename X>
+void channel_moments(const X* x, int64_t rows, int64_t stride, int64_t live, Moments* out) {
   constexpr int64_t kWidth = kBlock * kLanes;
-  const auto read = [&](const float* row, int k) {
-    return live == kWidth ? load(row + k * kLanes)
-                          : load_n(row + k * kLanes, std::clamp<int64_t>(live - k * kLanes, 0, kLanes));
+  const auto read = [&](const X* row, int k) {
+    return live == kWidth ? load_as(row + k * kLanes, kLanes)
+                          : load_as(row + k * kLanes, std::clamp<int64_t>(live - k * kLanes, 0, kLanes));
   };
   // Differences from the mean of the first rows keep their digits where the mean is far from 0.
   Vec shift[kBlock] = {};
@@ -150,12 +151,12 @@ Moments merge_chunks(const Sizes& s, const Moments* moments, int64_t g) {
   });
 }
 
-template <Vec (*kFunction)(Vec), typename Y>
-void normalize(const float* x, Y* y, int64_t rows, int64_t channels, Coefficients by) {
+template <Vec (*kFunction)(Vec), typename X, typename Y>
+void normalize(const X* x, Y* y, int64_t rows, int64_t channels, Coefficients by) {
   for (int64_t r = 0; r < rows; ++r, x += channels, y += channels) {
     int64_t c = 0;
     const auto at = [&](int64_t i) {
-      return kFunction((load(x + i) - load(by.mean + i)) * load(by.factor + i) + load(by.offset + i));
+      return kFunction((load_as(x + i, kLanes) - load(by.mean + i)) * load(by.factor + i) + load(by.offset + i));
     };
     for (; c + 2 * kLanes <= channels; c += 2 * kLanes) {
       const Vec first = at(c), second = at(c + kLanes);
@@ -164,7 +165,7 @@ void normalize(const float* x, Y* y, int64_t rows, int64_t channels, Coefficient
     }
     for (; c < channels; c += kLanes) {
       const int64_t n = std::min(kLanes, channels - c);
-      const Vec v = (load_n(x + c, n) - load_n(by.mean + c, n)) * load_n(by.factor + c, n) + load_n(by.offset + c, n);
+      const Vec v = (load_as(x + c, n) - load_n(by.mean + c, n)) * load_n(by.factor + c, n) + load_n(by.offset + c, n);
       store_as(y + c, kFunction(v), n);
     }
   }
@@ -172,24 +173,29 @@ void normalize(const float* x, Y* y, int64_t rows, int64_t channels, Coefficient
 
 Vec same(Vec x) { return x; }
 
-template <typename Y>
+template <typename X, typename Y>
 auto normalizer(Activation activation) {
   switch (activation) {
-    case Activation::silu: return normalize<silu, Y>;
-    case Activation::gelu_erf: return normalize<gelu_erf, Y>;
-    case Activation::gelu_tanh: return normalize<gelu_tanh, Y>;
-    case Activation::quick_gelu: return normalize<quick_gelu, Y>;
+    case Activation::silu: return normalize<silu, X, Y>;
+    case Activation::gelu_erf: return normalize<gelu_erf, X, Y>;
+    case Activation::gelu_tanh: return normalize<gelu_tanh, X, Y>;
+    case Activation::quick_gelu: return normalize<quick_gelu, X, Y>;
+    case Activation::relu: return normalize<relu, X, Y>;
+    case Activation::tanh: return normalize<simd::tanh, X, Y>;
     case Activation::none:
-    case Activation::geglu: break;
+    case Activation::geglu:
+    case Activation::prelu: break;
   }
-  return normalize<same, Y>;
+  return normalize<same, X, Y>;
 }
 
 const char* group_norm_reject(const OpCall& call) noexcept {
   const bool from_moments = group_norm_form(call) == GroupNormForm::coefficients;
   for (const ArgType& input : call.inputs) {
-    const bool moments = from_moments && &input == call.inputs.data();
-    if (input.dtype != (moments ? DType::f64 : DType::f32)) return "needs f32";
+    const bool first = &input == call.inputs.data();
+    if (first && from_moments ? input.dtype != DType::f64
+                              : input.dtype != DType::f32 && !(first && input.dtype == DType::bf16))
+      return "needs f32, or a picture in bf16";
     if (!input.contiguous()) return "needs contiguous rows";
   }
   const DType result = call.output.dtype;
@@ -202,12 +208,19 @@ int64_t group_norm_scratch(const OpCall& call, int threads) noexcept {
   return form == GroupNormForm::whole || form == GroupNormForm::moments ? Scratch::bytes(Sizes(call), threads) : 0;
 }
 
+// body(x), where x points to f32 or bf16.
+template <typename Body>
+void with_picture(const KernelArgs& args, Body&& body) {
+  args.call.inputs[0].dtype == DType::bf16 ? body(static_cast<const uint16_t*>(args.inputs[0]))
+                                           : body(static_cast<const float*>(args.inputs[0]));
+}
+
 // Fills scratch.groups.
-void find_moments(const KernelArgs& args, const Sizes& s, const Scratch& scratch) {
-  const float* x = static_cast<const float*>(args.inputs[0]);
+template <typename X>
+void find_moments(const KernelArgs& args, const X* x, const Sizes& s, const Scratch& scratch) {
   args.pool.parallel_for(s.pictures * s.chunks, [&](int64_t part, int thread) {
     Moments* channels = scratch.channels + thread * s.channels;
-    const float* from = x + s.first_row(part) * s.channels;
+    const X* from = x + s.first_row(part) * s.channels;
     for (int64_t c = 0; c < s.channels; c += kBlock * kLanes)
       channel_moments(from + c, s.rows_of(part), s.channels, std::min(kBlock * kLanes, s.channels - c), channels + c);
     const auto rows = static_cast<double>(s.rows_of(part));
@@ -220,13 +233,14 @@ void find_moments(const KernelArgs& args, const Sizes& s, const Scratch& scratch
 
 template <typename CoefficientsOf>
 void normalize_all(const KernelArgs& args, const Sizes& s, CoefficientsOf&& of_picture) {
-  const float* x = static_cast<const float*>(args.inputs[0]);
   const auto write = [&](auto* y) {
-    const auto normalize_rows =
-        normalizer<std::remove_pointer_t<decltype(y)>>(args.call.as<GroupNormAttrs>().activation);
-    args.pool.parallel_for(s.pictures * s.chunks, [&](int64_t part, int) {
-      const int64_t at = s.first_row(part) * s.channels;
-      normalize_rows(x + at, y + at, s.rows_of(part), s.channels, of_picture(part / s.chunks));
+    with_picture(args, [&]<typename X>(const X* x) {
+      const auto normalize_rows =
+          normalizer<X, std::remove_pointer_t<decltype(y)>>(args.call.as<GroupNormAttrs>().activation);
+      args.pool.parallel_for(s.pictures * s.chunks, [&](int64_t part, int) {
+        const int64_t at = s.first_row(part) * s.channels;
+        normalize_rows(x + at, y + at, s.rows_of(part), s.channels, of_picture(part / s.chunks));
+      });
     });
   };
   args.call.output.dtype == DType::bf16 ? write(static_cast<uint16_t*>(args.output))
@@ -239,7 +253,7 @@ void run_whole(const KernelArgs& args) {
   const float* weight = static_cast<const float*>(args.inputs[1]);
   const float* bias = static_cast<const float*>(args.inputs[2]);
   const Scratch scratch(args.scratch, s, args.pool.threads());
-  find_moments(args, s, scratch);
+  with_picture(args, [&](const auto* x) { find_moments(args, x, s, scratch); });
   args.pool.parallel_for(s.pictures, [&](int64_t picture, int) {
     for (int64_t g = 0; g < s.groups; ++g) {
       const Moments whole = merge_chunks(s, scratch.groups + picture * s.chunks * s.groups, g);
@@ -253,7 +267,7 @@ void run_whole(const KernelArgs& args) {
 void run_moments(const KernelArgs& args) {
   const Sizes s(args.call);
   const Scratch scratch(args.scratch, s, args.pool.threads());
-  find_moments(args, s, scratch);
+  with_picture(args, [&](const auto* x) { find_moments(args, x, s, scratch); });
   auto* out = static_cast<BandMoments*>(args.output);
   for (int64_t g = 0; g < s.groups; ++g) {
     const Moments band = merge_chunks(s, scratch.groups, g);

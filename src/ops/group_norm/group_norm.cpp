@@ -7,7 +7,7 @@ ValueType infer(const GroupNormAttrs& attrs, Inputs inputs) {
   const ValueType& x = inputs[0];
   expect_rank("group_norm", "x", x, 2, kMaxRank);
   expect_floating("group_norm", "x", x);
-  if (attrs.groups < 1 || attrs.activation == Activation::geglu)
+  if (attrs.groups < 1 || !is_elementwise(attrs.activation))
     fail(ErrorCode::invalid_argument, "group_norm: expected at least one group and an element-wise activation");
   x.shape.back().exact_div(attrs.groups);
   expect_shape("group_norm", "weight", inputs[1], {x.shape.back()});

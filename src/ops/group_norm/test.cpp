@@ -21,6 +21,13 @@ OpTests group_norm_tests() {
                              .inputs = {{.shape = {2, 3, 5, n}}, weight({n}), weight({n})},
                              .tolerance = 1,
                              .precision = DType::bf16});
+  for (const DType result : {DType::f32, DType::bf16})
+    for (const int64_t n : tail_lengths())
+      tests.cases.push_back(
+          {.attrs = GroupNormAttrs{.groups = 1, .activation = Activation::silu, .result = result},
+           .inputs = {{.shape = {2, 3, 5, n}, .dtype = DType::bf16, .mean = 2}, weight({n}), weight({n})},
+           .tolerance = result == DType::bf16 ? 1.0 : 8.0,
+           .precision = result});
   add({2, 16, 12, 320}, 32, Activation::silu);
   add({1, 9, 9, 130}, 13);
   add({1, 70, 70, 40}, 8, Activation::silu);  // several chunks, the last one short
@@ -33,6 +40,8 @@ OpTests group_norm_tests() {
   add({1, 4, 4, 96}, 3, Activation::gelu_erf);
   add({1, 4, 4, 96}, 3, Activation::gelu_tanh);
   add({1, 4, 4, 96}, 3, Activation::quick_gelu);
+  add({1, 4, 4, 96}, 3, Activation::relu);
+  add({1, 4, 4, 96}, 3, Activation::tanh);
   add({0, 4, 4, 96}, 3);
   tests.cases.push_back(
       {.attrs = GroupNormAttrs{.groups = 2, .eps = 0},

@@ -10,6 +10,8 @@ ValueType infer(const LinearAttrs& attrs, Inputs inputs) {
   expect_floating("linear", "x", x);
   expect_shape("linear", "weight", w, {w.shape[0], x.shape.back()});
   ValueType y = {attrs.result, x.shape};
+  if (attrs.activation == Activation::prelu)
+    fail(ErrorCode::invalid_argument, "linear: expected an element-wise activation or geglu, found prelu");
   y.shape.back() = attrs.activation == Activation::geglu ? w.shape[0].exact_div(2) : w.shape[0];
   if (attrs.bias) expect_shape("linear", "bias", inputs[2], {w.shape[0]});
   if (attrs.residual) expect_shape("linear", "residual", inputs[2u + attrs.bias], y.shape);
