@@ -30,7 +30,7 @@ same run (fused multiply-adds, bf16 dot products, a copy) and beside oneDNN wher
 this was built. Operations are those of the direct form, so Winograd rows can exceed the peak.
 
   TEXT             only lines whose description contains it
-  --models LIST    of sd15, sdxl, flux, wan (sd15,sdxl)
+  --models LIST    of sd15, sdxl, flux, wan (sd15,sdxl); blocks: weights of sd15 that stay packed
   --all            also kernels that a better one would replace, but for the references
   --threads N      default: one per physical core
   --cpu            one thread's processor time instead of the clock, for busy machines
@@ -70,8 +70,8 @@ Options parse(int argc, char** argv) {
       out.models.clear();
       std::istringstream list(value());
       for (std::string name; std::getline(list, name, ',');) {
-        if (name != "sd15" && name != "sdxl" && name != "flux" && name != "wan")
-          fail(ErrorCode::invalid_argument, "--models: expected sd15, sdxl, flux or wan, found \"{}\"",
+        if (name != "sd15" && name != "sdxl" && name != "flux" && name != "wan" && name != "blocks")
+          fail(ErrorCode::invalid_argument, "--models: expected sd15, sdxl, flux, wan or blocks, found \"{}\"",
                printable(name, 40));
         out.models.insert(name);
       }

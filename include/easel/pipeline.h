@@ -50,6 +50,9 @@ struct LoadOptions {
   int64_t memory_limit = 0;
   bool offload = false;  ///< only the component in use is packed: less memory, and packing again for each request
   VaeTiling vae_tiling = VaeTiling::automatic;
+  /// Weights that a file holds in blocks (GGUF) or as fp8 stay so in memory and are decoded while they are multiplied.
+  /// true: they are expanded when loaded, which takes more memory and gives the same bits.
+  bool expand_weights = false;
   std::function<void(const std::string&)> warn;  ///< one line per warning; empty: standard error
   bool plan_only = false;  ///< a folder of configurations is enough: describe() tells the plan, nothing runs
   CancelToken cancel;      ///< stops loading and running
@@ -76,6 +79,20 @@ struct GuidanceOptions {
   double start = 0, end = 1;          ///< the part of the trained timesteps, from the noisiest, in which it acts
   std::optional<double> mimic_scale;  ///< dynamic thresholding: the reach of this milder guidance scale
   double threshold_quantile = 1;      ///< of the deviations that dynamic thresholding clamps to
+  double pag_scale = 0;               ///< perturbed attention guidance; 0: none
+  double pag_adaptive_scale = 0;      ///< how fast it falls: pag_scale − this·(1000 − t), at least 0
+  /// Parts of the names of the self-attention layers that are perturbed; a dot stands for any character.
+  std::vector<std::string> pag_applied_layers = {"mid"};
+  /// Two prompts: u + middle_guidance_scale·(m − u) + guidance_scale·(c − m), m the prediction for middle_prompt
+  /// (Brooks et al. 2022). Both or neither.
+  std::optional<double> middle_guidance_scale;
+  std::optional<std::string> middle_prompt;
+};
+
+/// Factors of the backbone (b) and of the skips' low frequencies (s) in the first two blocks of the UNet's way up.
+/// Si et al. 2023, "FreeU: Free Lunch in Diffusion U-Net"; as diffusers' enable_freeu.
+struct FreeU {
+  double b1 = 1.5, b2 = 1.6, s1 = 0.9, s2 = 0.2;
 };
 
 /// Where the noise comes from; see docs/SAMPLERS.md.
@@ -120,6 +137,7 @@ struct TextToImageRequest {
   std::optional<double> eta;    ///< share of the removed noise that is drawn anew; none: as the sampler has it
   SamplingOptions sampling;
   GuidanceOptions guidance;
+  std::optional<FreeU> freeu;
   NoiseRules noise;
   /// Adapters that act on this request alone: the pipeline changes only the weights that differ from the request
   /// before. In the style a1111, <lora:name:weight> in the prompt adds more.

@@ -23,6 +23,11 @@ TEST(Error, CarriesCodeAndFormattedMessage) {
 
 TEST(Error, PrintableKeepsOneLine) {
   EXPECT_EQ(printable("a\nb\x1b"), "a\\x0ab\\x1b");
+  EXPECT_EQ(printable("größe ² 画"), "größe ² 画");
+  EXPECT_EQ(printable("\xff\xfe|\xc3|\xe7\x94"), "\\xff\\xfe|\\xc3|\\xe7\\x94");
+  EXPECT_EQ(printable("\xc0\x80 \xed\xa0\x80 \xf5"), "\\xc0\\x80 \\xed\\xa0\\x80 \\xf5");  // overlong, surrogate
+  EXPECT_EQ(printable("\u009b|\u202e|\u2028"), "\\xc2\\x9b|\\xe2\\x80\\xae|\\xe2\\x80\\xa8");
+  EXPECT_EQ(printable("ääää", 3), "ää…");
   EXPECT_LE(printable(std::string(1000, 'x'), 10).size(), 14u);
 }
 

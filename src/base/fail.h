@@ -13,7 +13,8 @@ template <typename... Args>
   throw Error(code, fmt::format(format, std::forward<Args>(args)...));
 }
 
-/// `text` with control characters escaped and cut to `max` bytes, so that a message stays one line.
+/// `text` cut to about `max` bytes, with control characters, those that change the direction of writing, and bytes that
+/// are no UTF-8 as \xNN: a message stays one line of text, whatever a file calls its tensors.
 std::string printable(std::string_view text, size_t max = 120);
 
 }  // namespace easel

@@ -1,8 +1,9 @@
 // easel convert: model files → other model files.
-#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+
+#include <easel/convert.h>
 
 #include "base/fail.h"
 #include "cli/arguments.h"
@@ -10,7 +11,6 @@
 #include "cli/interrupts.h"
 #include "cli/lora_options.h"
 #include "cli/progress_bar.h"
-#include "pipelines/convert.h"
 
 namespace easel::cli {
 
@@ -52,29 +52,14 @@ std::vector<double> parse_weights(const std::string& text) {
   return out;
 }
 
-uint64_t parse_size(const std::string& option, const std::string& text) {
-  static constexpr std::pair<std::string_view, double> kUnits[] = {
-      {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1},
-      {"", 1}};
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error == std::errc())
-    for (const auto& [unit, factor] : kUnits)
-      if (std::string_view(end, static_cast<size_t>(text.data() + text.size() - end)) == unit && value * factor >= 1 &&
-          value * factor < 1e18)
-        return static_cast<uint64_t>(value * factor);
-  fail(ErrorCode::invalid_argument, "{}: expected a size such as 2GB or 500MiB, found \"{}\"", option,
-       printable(text, 40));
-}
-
-pipelines::Names parse_names(const std::string& text) {
-  if (text == "keep") return pipelines::Names::keep;
-  if (text == "original" || text == "ldm") return pipelines::Names::original;
-  if (text == "diffusers") return pipelines::Names::diffusers;
+TensorNames parse_names(const std::string& text) {
+  if (text == "keep") return TensorNames::keep;
+  if (text == "original" || text == "ldm") return TensorNames::original;
+  if (text == "diffusers") return TensorNames::diffusers;
   fail(ErrorCode::invalid_argument, "--names: expected keep, original or diffusers, found \"{}\"", printable(text, 40));
 }
 
-void print_json(const pipelines::ConvertResult& result, bool checked) {
+void print_json(const ConvertResult& result, bool checked) {
   nlohmann::ordered_json out = {
       {"files", result.files}, {"tensors", result.tensors}, {"bytes", result.bytes}, {"left_out", result.left_out}};
   if (checked) {
@@ -86,7 +71,7 @@ void print_json(const pipelines::ConvertResult& result, bool checked) {
   std::puts(out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
 }
 
-void print_text(const pipelines::ConvertResult& result, const std::string& output, bool checked) {
+void print_text(const ConvertResult& result, const std::string& output, bool checked) {
   std::puts(output.c_str());
   if (!checked) return;
   std::puts(fmt::format("check: {} of {} tensors have exactly their source's values", result.check.exact,
@@ -102,7 +87,8 @@ void print_text(const pipelines::ConvertResult& result, const std::string& outpu
 }  // namespace
 
 int convert(std::span<const std::string> args) {
-  std::optional<std::string> paths[4], dtype, names, component, vae, tokenizer, shard, weights;
+  std::optional<std::string> paths[4], dtype, names, component, vae, tokenizer, weights;
+  std::optional<int64_t> shard;
   std::optional<double> difference;
   std::vector<std::string> loras, lora_dirs;
   bool check = false, json = false, quiet = false;
@@ -116,7 +102,7 @@ int convert(std::span<const std::string> args) {
   arguments.text("--component", component);
   arguments.text("--vae", vae);
   arguments.text("--tokenizer", tokenizer);
-  arguments.text("--max-shard-size", shard);
+  arguments.bytes("--max-shard-size", shard);
   arguments.text("--weights", weights);
   arguments.number("--add-difference", difference, -HUGE_VAL);
   arguments.flag("--check", check);
@@ -126,7 +112,7 @@ int convert(std::span<const std::string> args) {
   arguments.texts("--lora-dir", lora_dirs);
   if (!arguments.parse(args)) return 0;
 
-  pipelines::ConvertOptions options;
+  ConvertOptions options;
   for (const auto& path : paths)
     if (path) options.inputs.push_back(*path);
   if (options.inputs.size() < 2)
@@ -151,28 +137,28 @@ int convert(std::span<const std::string> args) {
     fail(ErrorCode::invalid_argument,
          "expected --weights or --add-difference to merge {} inputs, found neither (see easel convert --help)", count);
   }
-  if (dtype) options.encoding = pipelines::parse_encoding("--dtype", *dtype);
+  options.dtype = dtype.value_or("");
+  if (dtype && dtype->empty()) fail(ErrorCode::invalid_argument, "--dtype: expected a type, found \"\"");
   if (names) options.names = parse_names(*names);
-  if (component && *component != "unet" && *component != "vae" && *component != "text_encoder" &&
-      *component != "text_encoder_2")
-    fail(ErrorCode::invalid_argument, "--component: expected unet, vae, text_encoder or text_encoder_2, found \"{}\"",
-         printable(*component, 40));
+  if (component && component->empty())
+    fail(ErrorCode::invalid_argument, "--component: expected unet, vae, text_encoder or text_encoder_2, found \"\"");
   options.component = component.value_or("");
   options.vae = vae.value_or("");
   for (const std::string& lora : loras) options.loras.push_back(parse_lora(lora, lora_dirs));
   options.warn = print_warning;
   options.tokenizer = tokenizer.value_or("");
-  if (shard) options.max_shard_bytes = parse_size("--max-shard-size", *shard);
+  options.max_shard_bytes = static_cast<uint64_t>(shard.value_or(0));
   options.check = check;
+  options.cancel = cancel_on_interrupt();
 
-  pipelines::ConvertResult result;
+  ConvertResult result;
   {
     ProgressBar bar(!quiet);
-    const auto progress = [&](uint64_t done, uint64_t all) {
+    options.progress = [&bar](uint64_t done, uint64_t all) {
       bar.phase(fmt::format("writing {} of {} MB", done / 1'000'000, all / 1'000'000));
     };
     bar.phase("reading");
-    result = pipelines::convert(options, progress, cancel_on_interrupt());
+    result = easel::convert(options);
   }
   if (!result.left_out.empty() && !quiet)
     print_warning(fmt::format("{} tensors have no place in the new layout and were left out, such as '{}'",

@@ -40,7 +40,7 @@ two weight files differ; or how a prompt is read.
   --dtype TYPE                  fp32, bf16 or fp16
   --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    for one part
   --device cpu  --threads N
-  --memory-limit BYTES, --offload, --vae-tiling on|off|auto    as in generate
+  --memory-limit BYTES, --offload, --expand-weights, --vae-tiling on|off|auto    as in generate
   --prompt TEXT                 how it is read: conditionings, schedule, chunks, tokens, weights
   --prompt-style, --negative-prompt, --steps, --seed, --clip-skip, --embedding     as for generate
   --lora FILE[:WEIGHT], --lora-dir DIR, --lora-mode merge|runtime    as for generate

@@ -32,7 +32,7 @@ Makes pictures from a prompt and prints their paths.
   --dtype, --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    fp32, bf16 (where fast) or fp16
   --device cpu  --threads N     one per physical core; --prediction-type epsilon|v_prediction|sample
   --memory-limit BYTES          stay below it (2.6GB, 2600MiB) or say what would fit
-  --offload, --vae-tiling on|off|auto    keep only the part in use; decode in bands, no seams (auto)
+  --offload, --vae-tiling on|off|auto, --expand-weights    one part at a time; bands; unpack GGUF
 
   --steps N  --seed N           denoising steps (20); default seed: random, and printed
   --sampler NAME                ddim, dpm_solver++, euler, heun, …; k_NAME: ComfyUI
@@ -42,7 +42,8 @@ Makes pictures from a prompt and prints their paths.
   --eta, --s-churn, --s-tmin, --s-tmax, --s-noise, --rtol, --atol X    for samplers that have them
   --guidance-scale X            how strictly to follow the prompt (7.5); up to 1: without negative
   --guidance-rescale X          0 to 1; --guidance-start, --guidance-end X: only in this part
-  --dynamic-thresholding X      reach of a milder scale; --threshold-quantile X (1)
+  --dynamic-thresholding X, --threshold-quantile X, --middle-prompt TEXT --middle-guidance-scale X,
+  --pag-scale X, --pag-adaptive-scale X, --pag-applied-layers A,B, --freeu …: docs/SAMPLERS.md
   --rng NAME                    torch, comfy, cuda, a1111, a1111_cpu: whose random numbers (torch)
   --variation-seed N, --variation-strength X    towards another seed; --eta-noise-seed-delta N
   --width N, --height N         pixels, multiples of 8; default: the model's size, or the picture's
@@ -74,6 +75,7 @@ void ModelOptions::add_to(Arguments& arguments) {
   arguments.whole("--threads", threads, 1, 1024);
   arguments.bytes("--memory-limit", memory_limit);
   arguments.flag("--offload", offload);
+  arguments.flag("--expand-weights", expand_weights);
   arguments.text("--vae-tiling", vae_tiling);
   arguments.texts("--embedding", embeddings);
   arguments.texts("--lora", loras);
@@ -106,6 +108,7 @@ LoadOptions ModelOptions::load_options() const {
   out.prediction_type = prediction_type.value_or("");
   out.memory_limit = memory_limit.value_or(0);
   out.offload = offload;
+  out.expand_weights = expand_weights;
   const std::string tiling = vae_tiling.value_or("auto");
   if (tiling != "auto" && tiling != "on" && tiling != "off")
     fail(ErrorCode::invalid_argument, "--vae-tiling: expected on, off or auto, found \"{}\"", printable(tiling, 40));

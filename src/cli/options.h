@@ -23,7 +23,7 @@ struct ModelOptions {
   std::optional<std::string> device, prediction_type;
   std::optional<int64_t> threads, memory_limit;
   std::optional<std::string> vae_tiling;
-  bool offload = false;
+  bool offload = false, expand_weights = false;
   std::vector<std::string> embeddings;  ///< --embedding, each time it is given
   std::vector<std::string> loras, lora_dirs;
   std::optional<std::string> lora_mode;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/fail.h"
+#include "cli/options.h"
 
 namespace easel::cli {
 
@@ -24,16 +25,41 @@ struct Adder {
   void operator()(const char* name, std::optional<uint64_t>& field) const { arguments.seed(option(name), field); }
 };
 
-// "14.6, 7.1, 0"
-std::vector<double> parse_sigmas(const std::string& text) {
-  std::vector<double> out;
+// "a, b" → {"a", "b"}
+std::vector<std::string> parse_list(const std::string& text) {
+  std::vector<std::string> out;
   for (size_t begin = 0; begin <= text.size();) {
     const size_t comma = std::min(text.find(',', begin), text.size());
     std::string word = text.substr(begin, comma - begin);
     word.erase(0, std::min(word.find_first_not_of(' '), word.size()));
     word.erase(word.find_last_not_of(' ') + 1);
-    out.push_back(parse_number("--sigmas", word, 0));
+    out.push_back(std::move(word));
     begin = comma + 1;
+  }
+  return out;
+}
+
+// "14.6, 7.1, 0"
+std::vector<double> parse_sigmas(const std::string& text) {
+  std::vector<double> out;
+  for (const std::string& word : parse_list(text)) out.push_back(parse_number("--sigmas", word, 0));
+  return out;
+}
+
+// "b1=1.3, s2=0.4", what is not named having its default; "default" for all of them.
+FreeU parse_freeu(const std::string& text) {
+  FreeU out;
+  if (text == "default") return out;
+  const std::pair<const char*, double FreeU::*> factors[] = {
+      {"b1", &FreeU::b1}, {"b2", &FreeU::b2}, {"s1", &FreeU::s1}, {"s2", &FreeU::s2}};
+  for (const std::string& word : parse_list(text)) {
+    const size_t equals = word.find('=');
+    const auto* factor = std::find_if(std::begin(factors), std::end(factors),
+                                      [&](const auto& known) { return word.substr(0, equals) == known.first; });
+    if (factor == std::end(factors) || equals == std::string::npos)
+      fail(ErrorCode::invalid_argument, "--freeu: expected default, or b1=, b2=, s1=, s2= with numbers, found \"{}\"",
+           printable(word, 40));
+    out.*factor->second = parse_number("--freeu " + std::string(factor->first), word.substr(equals + 1), -1000);
   }
   return out;
 }
@@ -76,6 +102,16 @@ void SamplingArguments::apply(TextToImageRequest& request) const {
   g.end = guidance_end.value_or(g.end);
   g.mimic_scale = dynamic_thresholding;
   g.threshold_quantile = threshold_quantile.value_or(g.threshold_quantile);
+  g.middle_guidance_scale = middle_guidance_scale;
+  g.middle_prompt = middle_prompt;
+  if (middle_prompt) check_utf8("--middle-prompt", *middle_prompt);
+  g.pag_scale = pag_scale.value_or(g.pag_scale);
+  g.pag_adaptive_scale = pag_adaptive_scale.value_or(g.pag_adaptive_scale);
+  if (pag_applied_layers) {
+    check_utf8("--pag-applied-layers", *pag_applied_layers);
+    g.pag_applied_layers = parse_list(*pag_applied_layers);
+  }
+  if (freeu) request.freeu = parse_freeu(*freeu);
   NoiseRules& n = request.noise;
   n.rng = rng.value_or("");
   n.eta_noise_seed_delta = eta_noise_seed_delta.value_or(0);

@@ -18,6 +18,8 @@ struct SamplingArguments {
   std::optional<int64_t> start_step, end_step;
   std::optional<double> denoising_start, denoising_end;
   std::optional<double> guidance_rescale, guidance_start, guidance_end, dynamic_thresholding, threshold_quantile;
+  std::optional<double> middle_guidance_scale, pag_scale, pag_adaptive_scale;
+  std::optional<std::string> middle_prompt, pag_applied_layers, freeu;
   std::optional<uint64_t> eta_noise_seed_delta, variation_seed;
   std::optional<double> variation_strength;
 
@@ -42,6 +44,12 @@ struct SamplingArguments {
     visit("guidance_end", all.guidance_end...);
     visit("dynamic_thresholding", all.dynamic_thresholding...);
     visit("threshold_quantile", all.threshold_quantile...);
+    visit("middle_guidance_scale", all.middle_guidance_scale...);
+    visit("middle_prompt", all.middle_prompt...);
+    visit("pag_scale", all.pag_scale...);
+    visit("pag_adaptive_scale", all.pag_adaptive_scale...);
+    visit("pag_applied_layers", all.pag_applied_layers...);
+    visit("freeu", all.freeu...);
     visit("rng", all.rng...);
     visit("eta_noise_seed_delta", all.eta_noise_seed_delta...);
     visit("variation_seed", all.variation_seed...);
@@ -51,7 +59,7 @@ struct SamplingArguments {
   void add_to(Arguments& arguments);
   /// These, and those of `other` where these are empty.
   SamplingArguments over(const SamplingArguments& other) const;
-  /// Throws invalid_argument for --sigmas that are no list of numbers.
+  /// Throws invalid_argument for --sigmas that are no list of numbers, and --freeu that is none of factors.
   void apply(TextToImageRequest& request) const;
 };
 

@@ -7,6 +7,7 @@
 #include "exec/call.h"
 #include "exec/memory_plan.h"
 #include "exec/program.h"
+#include "graph/passes/keep_blocks.h"
 #include "graph/passes/narrow_activations.h"
 #include "graph/passes/set_precision.h"
 
@@ -40,9 +41,12 @@ class Compiler {
 
   ProgramPtr run(const Graph& graph) {
     program_->name_ = graph.name();
-    const Graph fused = run_passes(graph.specialize(options_.bindings), options_.passes, &program_->pass_reports_);
+    const Graph sized = graph.specialize(options_.bindings);
+    const Graph fused =
+        run_passes(options_.keep_blocks ? weights_.marked(sized) : sized, options_.passes, &program_->pass_reports_);
     // After the passes: it is they that find the attention.
     Graph typed = set_precision(fused, options_.precision);
+    if (options_.keep_blocks) typed = keep_blocks(typed);
     const bool rounds = options_.precision == DType::bf16 && !options_.reference_kernels;
     if (rounds && program_->context_->isa >= device::Isa::avx512_bf16) typed = narrow_activations(typed).graph;
     const graph::Bundle bundle = hoist(typed, options_.hoist);
@@ -224,9 +228,9 @@ class Compiler {
     for (const ValueId input : node.inputs) {
       const graph::Value& value = graph_->value(input);
       const Shape shape = static_shape(value.type);
-      call.inputs.push_back({value.type.dtype, shape,
-                             with_views ? views_[static_cast<size_t>(input)].strides : contiguous_strides(shape),
-                             value.constant != nullptr});
+      call.inputs.push_back(
+          {value.type.dtype, shape, with_views ? views_[static_cast<size_t>(input)].strides : contiguous_strides(shape),
+           value.constant != nullptr, value.constant ? value.constant->encoding() : BlockFormat::none});
     }
     const ValueType& type = graph_->value(node.output).type;
     const Shape shape = static_shape(type);
@@ -268,7 +272,9 @@ class Compiler {
       program_->constants_.push_back(weights_.get(constant, format));
     }
     program_->summary_.parameters += constant->shape().numel();
-    program_->summary_.weight_bytes += weights_.bytes_of(*constant, format);
+    const int64_t bytes = weights_.bytes_of(*constant, format);
+    program_->summary_.weight_bytes += bytes;
+    if (constant->encoding() != BlockFormat::none) program_->summary_.block_bytes += bytes;
     program_->summary_.pack_bytes = std::max(program_->summary_.pack_bytes, weights_.working_bytes(*constant));
     return {Location::Space::constant, index, 0};
   }

@@ -47,6 +47,7 @@ struct EntryProgram {
 struct ProgramSummary {
   int64_t parameters = 0;    ///< elements of all constants
   int64_t weight_bytes = 0;  ///< as the kernels read them
+  int64_t block_bytes = 0;   ///< the part of weight_bytes that stays in the blocks of the files
   int64_t pack_bytes = 0;    ///< highest while packing one of them, besides the packed ones
   int64_t arena_bytes = 0;
   int64_t slot_bytes = 0;
@@ -67,6 +68,7 @@ struct CompileOptions {
   graph::PassOptions passes;
   bool hoist = true;
   BandOptions bands;
+  bool keep_blocks = true;  ///< weights that are stored in blocks stay so where kernels read them; changes no bit
   bool reference_kernels = false;  ///< the last row of every list: slow, and what the fast ones are tested against
   bool plan_only = false;          ///< no weight is read: for inspection; such a program cannot run
 };

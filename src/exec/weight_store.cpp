@@ -1,6 +1,7 @@
 #include "exec/weight_store.h"
 
 #include <cstdint>
+#include <cstring>
 #include <set>
 
 #include "base/fail.h"
@@ -26,21 +27,32 @@ bool aligned(const Tensor& tensor) {
 }
 
 ops::ArgType type_of(const Constant& constant) {
-  return {constant.dtype(), constant.shape(), contiguous_strides(constant.shape()), true};
+  return {constant.dtype(), constant.shape(), contiguous_strides(constant.shape()), true, constant.encoding()};
+}
+
+// Whether blocks come from several places of the file: else they are a view of it.
+bool joined(const Constant& blocks) {
+  const Constant* x = &blocks;
+  while (x->operands().size() == 1) x = x->operands()[0].get();
+  return x->kind() != Constant::Kind::weight;
 }
 
 }  // namespace
 
+Tensor WeightSource::blocks(const std::string& name) const {
+  fail(ErrorCode::internal, "{}: tensor '{}' is not stored in blocks", description(), name);
+}
+
 WeightStore::WeightStore(std::shared_ptr<const WeightSource> source, device::ContextPtr context)
     : source_(std::move(source)), context_(std::move(context)) {}
 
-void WeightStore::check_outline(const Constant& weight) const {
+WeightSource::Outline WeightStore::check_outline(const Constant& weight) const {
   if (const auto own = replacements_.find(weight.weight_name());
       own != replacements_.end() && graph::is_side_weight(weight.weight_name())) {
     if (own->second->shape().numel() != weight.shape().numel())
       fail(ErrorCode::shape_mismatch, "'{}': expected shape {}, found {}", weight.weight_name(), weight.shape().str(),
            own->second->shape().str());
-    return;
+    return {DType::f32, weight.shape()};
   }
   if (!source_) fail(ErrorCode::io, "tensor '{}': expected weights, found none beside the plan", weight.weight_name());
   const WeightSource::Outline stored = source_->outline(weight.weight_name());
@@ -50,6 +62,7 @@ void WeightStore::check_outline(const Constant& weight) const {
   if (!is_floating(stored.dtype))
     fail(ErrorCode::shape_mismatch, "{}: tensor '{}': expected floating-point values, found {}", source_->description(),
          weight.weight_name(), to_string(stored.dtype));
+  return stored;
 }
 
 Tensor WeightStore::load(const Constant& weight) const {
@@ -61,6 +74,38 @@ void WeightStore::check(const Constant& constant) const {
   if (!source_) return;
   if (constant.kind() == Constant::Kind::weight) check_outline(constant);
   for (const graph::ConstantPtr& operand : constant.operands()) check(*operand);
+}
+
+graph::Graph WeightStore::marked(const graph::Graph& graph) const {
+  if (!source_) return graph;
+  const auto stored_as = [this](const std::string& name) {
+    // What is replaced is evaluated; branches are in no file.
+    return replacements_.contains(name) ? BlockFormat::none : source_->outline(name).encoding;
+  };
+  return graph.with_constants([&](const graph::ConstantPtr& x) { return Constant::marked(x, stored_as); });
+}
+
+// The bytes of an expression with a row_encoding(): a view of the file where that is all, else a copy.
+Tensor WeightStore::stored_rows(const Constant& constant) const {
+  const auto& operands = constant.operands();
+  switch (constant.kind()) {
+    case Constant::Kind::weight: check_outline(constant); return source_->blocks(constant.weight_name());
+    case Constant::Kind::slice: {
+      const int64_t row = bytes_in_blocks(constant.row_encoding(), constant.shape().numel() / constant.shape()[0]);
+      return stored_rows(*operands[0]).rows(constant.begin() * row, (constant.begin() + constant.shape()[0]) * row);
+    }
+    case Constant::Kind::concat: {
+      const Tensor out = Tensor::empty(DType::u8, {bytes_in_blocks(constant.row_encoding(), constant.shape().numel())});
+      std::byte* to = out.raw();
+      for (const graph::ConstantPtr& part : operands) {
+        const Tensor rows = stored_rows(*part);
+        std::memcpy(to, rows.raw(), static_cast<size_t>(rows.bytes()));
+        to += rows.bytes();
+      }
+      return out;
+    }
+    default: return stored_rows(*operands[0]);  // cast, reshape: the same rows
+  }
 }
 
 // The stored values of a weight in another dtype: by way of f32, as every constant is a function of weights in f32.
@@ -104,6 +149,7 @@ Tensor WeightStore::evaluate(const Constant& constant, const Tensor& target) con
     return out;
   };
   switch (constant.kind()) {
+    case Constant::Kind::blocks: return stored_rows(*operands[0]);
     case Constant::Kind::weight: return stored_as(constant, constant.dtype(), target);
     case Constant::Kind::literal:
       return target.defined() ? apply(ops::ReshapeAttrs{symbolic(constant.shape())}, {constant.values()})
@@ -175,8 +221,9 @@ PackedWeightPtr WeightStore::get(const graph::ConstantPtr& constant, const ops::
 // Evaluates and packs; memory of the right size is used again.
 void WeightStore::fill(const graph::ConstantPtr& constant, const ops::PackFormat* format, PackedWeight& weight) {
   // What is stored as it is wanted is packed from the file.
-  const bool stored_so = constant->kind() == Constant::Kind::weight && !replaced(*constant) &&
-                         load(*constant).dtype() == constant->dtype();
+  const bool weight_itself = constant->kind() == Constant::Kind::weight && !replaced(*constant);
+  const bool blocks = constant->kind() == Constant::Kind::blocks;
+  const bool stored_so = blocks || (weight_itself && check_outline(*constant).dtype == constant->dtype());
   Tensor target;
   if (format && !stored_so) {
     const int64_t bytes = constant->shape().numel() * size_of(constant->dtype());
@@ -195,8 +242,8 @@ void WeightStore::fill(const graph::ConstantPtr& constant, const ops::PackFormat
     weight.data = weight.buffer.data();
     release_sources(*constant);
   } else {
-    const bool in_file = constant->kind() == Constant::Kind::weight && !replaced(*constant) &&
-                         values.raw() == source_->load(constant->weight_name()).raw();
+    const bool in_file = (weight_itself && values.raw() == source_->load(constant->weight_name()).raw()) ||
+                         (blocks && !joined(*constant));
     weight.bytes = in_file ? 0 : values.bytes();
     weight.tensor = std::move(values);
     weight.data = weight.tensor.raw();
@@ -204,7 +251,7 @@ void WeightStore::fill(const graph::ConstantPtr& constant, const ops::PackFormat
   }
 }
 
-void WeightStore::replace(Replacements replacements) {
+bool WeightStore::replace(Replacements replacements) {
   std::lock_guard lock(mutex_);
   for (const auto& [name, expression] : replacements) {
     check(*expression);
@@ -225,37 +272,50 @@ void WeightStore::replace(Replacements replacements) {
   note(replacements_, replacements);
   note(replacements, replacements_);
   replacements_ = std::move(replacements);
+  bool compiled_anew = false;
+  for (const std::string& name : changed)
+    compiled_anew |= source_ && !graph::is_side_weight(name) && source_->outline(name).encoding != BlockFormat::none;
   for (auto& [key, packed] : packed_) {
     bool stale = false;
     packed.constant->each_weight([&](const std::string& name) { stale |= changed.contains(name); });
-    if (!stale) continue;
+    if (!stale || packed.constant->kind() == Constant::Kind::blocks) continue;  // blocks are as in the file
     if (context_->cancel.cancelled()) fail(ErrorCode::cancelled, "weights: cancelled");
     fill(packed.constant, packed.format, *packed.weight);
   }
   scratch_ = device::Buffer();
+  return compiled_anew;
 }
 
 int64_t WeightStore::bytes_of(const Constant& constant, const ops::PackFormat* format) const {
   const ops::ArgType type = type_of(constant);
-  return format ? format->bytes(type) : constant.shape().numel() * size_of(constant.dtype());
+  return format ? format->bytes(type) : type.bytes();
 }
 
 int64_t WeightStore::working_bytes(const Constant& constant) const { return working_bytes(constant, false); }
+
+// What reading a weight takes: pages of the file, and where they are decoded, the values.
+int64_t WeightStore::stored_bytes(const Constant& weight) const {
+  const int64_t count = weight.shape().numel();
+  if (!source_) return count * size_of(DType::f32);  // for all one knows
+  const WeightSource::Outline stored = check_outline(weight);
+  const bool decoded = stored.encoding != BlockFormat::none && stored.dtype == DType::f32;
+  return count * size_of(stored.dtype) + (decoded ? bytes_in_blocks(stored.encoding, count) : 0);
+}
 
 // As evaluate() goes: `has_target` where the values are written to memory that is already counted.
 int64_t WeightStore::working_bytes(const Constant& constant, bool has_target) const {
   const auto& operands = constant.operands();
   const int64_t own = constant.shape().numel() * size_of(constant.dtype()), made = has_target ? 0 : own;
   if (constant.kind() == Constant::Kind::literal) return made;
+  if (constant.kind() == Constant::Kind::blocks) return type_of(constant).bytes() * (joined(constant) ? 2 : 1);
   if (constant.kind() == Constant::Kind::reshape) return working_bytes(*operands[0], has_target);
-  const bool cast = constant.kind() == Constant::Kind::cast && operands[0]->kind() == Constant::Kind::weight;
-  if (cast || constant.kind() == Constant::Kind::weight) {
-    const Constant& source = cast ? *operands[0] : constant;
-    if (!source_) return constant.shape().numel() * size_of(DType::f32) + made;  // stored in f32, for all one knows
+  const bool weight = constant.kind() == Constant::Kind::weight;
+  if (weight || (constant.kind() == Constant::Kind::cast && operands[0]->kind() == Constant::Kind::weight)) {
+    const Constant& source = weight ? constant : *operands[0];
     if (const auto found = replacements_.find(source.weight_name()); found != replacements_.end())
       return source.shape().numel() * size_of(DType::f32) + RowValues::working_bytes(*found->second) + made;
-    const Tensor stored = load(source);
-    return stored.bytes() + (stored.dtype() == constant.dtype() ? 0 : made);
+    const bool same = source_ && check_outline(source).dtype == constant.dtype();
+    return stored_bytes(source) + (same ? 0 : made);
   }
   int64_t sum = made;
   const bool in_place = constant.kind() == Constant::Kind::concat && constant.axis() == 0;

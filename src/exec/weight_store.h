@@ -10,7 +10,7 @@
 
 #include "device/context.h"
 #include "device/memory.h"
-#include "graph/constant.h"
+#include "graph/graph.h"
 #include "ops/kernel.h"
 
 namespace easel::exec {
@@ -25,11 +25,14 @@ class WeightSource {
   struct Outline {
     DType dtype;
     Shape shape;
+    BlockFormat encoding = BlockFormat::none;  ///< the blocks in which blocks() has it
   };
   virtual Outline outline(const std::string& name) const {
     const Tensor values = load(name);
     return {values.dtype(), values.shape()};
   }
+  /// The blocks of a weight whose outline names an encoding, row-major: [bytes] u8. Throws as load() does.
+  virtual Tensor blocks(const std::string& name) const;
   /// The values are not needed for a while: memory that holds file pages may go.
   virtual void release(const std::string& name) const {}
   /// For messages: the file or folder.
@@ -58,18 +61,21 @@ class WeightStore {
 
   /// Throws io or shape_mismatch if a weight below `constant` is missing or has another shape. Reads no values.
   void check(const graph::Constant& constant) const;
-  /// Row-major values. Throws as check() does. The result is `target` where that is given (dtype and shape of the
-  /// constant, contiguous), else new memory or the file mapping itself.
+  /// The graph with every weight marked as it is stored. Throws io if one is missing.
+  graph::Graph marked(const graph::Graph& graph) const;
+  /// Row-major values; of blocks, their bytes as [bytes] u8. Throws as check() does. The result is `target` where that
+  /// is given (dtype and shape of the constant, contiguous), else new memory or the file mapping itself.
   Tensor evaluate(const graph::Constant& constant, const Tensor& target = {}) const;
   /// format nullptr: row-major. The result stays valid as long as it is held.
   PackedWeightPtr get(const graph::ConstantPtr& constant, const ops::PackFormat* format);
   /// From now on these stand for source weights; those named before and not now are themselves again, to the bit.
   /// Copies that read a weight of which that is news are evaluated again, in place: programs that hold them go on with
   /// the new values. Weights of side branches (graph/side_branches.h) have no source: they are what is given here, and
-  /// copies of those that are not given any more are left as they are. No session may run meanwhile. Throws as check()
-  /// does, and shape_mismatch for an expression of another size than its weight, before anything changed; if something
-  /// fails later, drop() has to follow.
-  void replace(Replacements replacements);
+  /// copies of those that are not given any more are left as they are. No session may run meanwhile. Returns
+  /// whether programs have to be compiled anew to see them all: weights that stay in blocks are not evaluated. Throws
+  /// as check() does, and shape_mismatch for an expression of another size than its weight, before anything changed; if
+  /// something fails later, drop() has to follow.
+  bool replace(Replacements replacements);
   /// What get() would add to memory, in bytes, without reading anything.
   int64_t bytes_of(const graph::Constant& constant, const ops::PackFormat* format) const;
   /// What packing `constant` takes at its highest besides its result: file pages and intermediate values.
@@ -81,8 +87,10 @@ class WeightStore {
   int64_t packed_bytes() const;
 
  private:
-  void check_outline(const graph::Constant& weight) const;
+  WeightSource::Outline check_outline(const graph::Constant& weight) const;
   Tensor load(const graph::Constant& weight) const;
+  Tensor stored_rows(const graph::Constant& constant) const;
+  int64_t stored_bytes(const graph::Constant& weight) const;
   Tensor stored_as(const graph::Constant& weight, DType dtype, const Tensor& target) const;
   int64_t working_bytes(const graph::Constant& constant, bool has_target) const;
   void release_sources(const graph::Constant& constant) const;

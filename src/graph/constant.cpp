@@ -120,6 +120,47 @@ ConstantPtr Constant::scale(ConstantPtr x, double factor) {
   return out;
 }
 
+ConstantPtr Constant::blocks(ConstantPtr x) {
+  const BlockFormat format = x->row_encoding();
+  if (format == BlockFormat::none) fail(ErrorCode::internal, "constant {}: its rows are no blocks", x->key());
+  auto out = make(Kind::blocks, {x});
+  out->stored_ = format;
+  out->key_ = fmt::format("{}({})", easel::to_string(format), x->key());
+  return out;
+}
+
+ConstantPtr Constant::marked(const ConstantPtr& x,
+                             const std::function<BlockFormat(const std::string& name)>& stored_as) {
+  std::shared_ptr<Constant> out(new Constant(*x));
+  if (x->kind_ == Kind::weight) out->stored_ = stored_as(x->name_);
+  for (ConstantPtr& operand : out->operands_) operand = marked(operand, stored_as);
+  return out;
+}
+
+BlockFormat Constant::row_encoding() const {
+  const auto whole_rows = [this](BlockFormat format) {
+    const bool rows = shape_.rank() > 0 && shape_[0] > 0;
+    return rows && shape_.numel() / shape_[0] % block_elements(format) == 0 ? format : BlockFormat::none;
+  };
+  switch (kind_) {
+    case Kind::weight: return whole_rows(stored_);
+    case Kind::cast: return operands_[0]->row_encoding();
+    case Kind::reshape: {
+      const Shape& before = operands_[0]->shape();
+      const bool same_rows = before.rank() > 0 && shape_.rank() > 0 && before[0] == shape_[0];
+      return same_rows ? operands_[0]->row_encoding() : BlockFormat::none;
+    }
+    case Kind::slice: return axis_ == 0 ? operands_[0]->row_encoding() : BlockFormat::none;
+    case Kind::concat: {
+      const BlockFormat first = operands_[0]->row_encoding();
+      for (const ConstantPtr& operand : operands_)
+        if (operand->row_encoding() != first) return BlockFormat::none;
+      return axis_ == 0 ? first : BlockFormat::none;
+    }
+    default: return BlockFormat::none;
+  }
+}
+
 namespace {
 
 void expect_same_shape(const char* what, const Constant& a, const Constant& b) {

@@ -1,11 +1,14 @@
 // Constants are expressions over named source weights: passes rewrite expressions, never bytes.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include <easel/tensor.h>
+
+#include "tensor/block_format.h"
 
 namespace easel::graph {
 
@@ -15,7 +18,22 @@ using ConstantPtr = std::shared_ptr<const Constant>;
 /// An immutable expression. Two expressions with the same key have the same value, so packed copies are shared by key.
 class Constant {
  public:
-  enum class Kind { weight, literal, cast, reshape, permute, slice, concat, scale, add, mul, matmul, kron, rescale };
+  enum class Kind {
+    weight,
+    literal,
+    cast,
+    reshape,
+    permute,
+    slice,
+    concat,
+    scale,
+    blocks,
+    add,
+    mul,
+    matmul,
+    kron,
+    rescale
+  };
 
   /// A tensor of the model's files, by its published name and expected shape; converted to f32 where stored otherwise.
   static ConstantPtr weight(const std::string& name, const Shape& shape);
@@ -29,6 +47,10 @@ class Constant {
   static ConstantPtr slice(ConstantPtr x, int axis, int64_t begin, int64_t length);
   static ConstantPtr concat(std::vector<ConstantPtr> parts, int axis);
   static ConstantPtr scale(ConstantPtr x, double factor);
+  /// x itself, as rows of blocks of x's row_encoding(), which must not be none.
+  static ConstantPtr blocks(ConstantPtr x);
+  /// x with every source weight marked as stored in what `stored_as` gives for its name. Keys stay as they are.
+  static ConstantPtr marked(const ConstantPtr& x, const std::function<BlockFormat(const std::string& name)>& stored_as);
   // What adapters are made of; results are f32. All throw shape_mismatch for operands that do not fit.
   /// Element by element, of equal shapes.
   static ConstantPtr add(ConstantPtr a, ConstantPtr b);
@@ -53,6 +75,11 @@ class Constant {
   int64_t begin() const { return begin_; }
   double factor() const { return factor_; }
   const std::vector<int>& order() const { return order_; }
+  /// The format of the bytes of blocks(x); none for every other kind, which are elements of dtype().
+  BlockFormat encoding() const { return kind_ == Kind::blocks ? stored_ : BlockFormat::none; }
+  /// The format in which the rows [shape[0], …] of this expression are to be had as they stand in the files: none where
+  /// it computes with them, cuts them, or where they differ.
+  BlockFormat row_encoding() const;
 
   /// Calls visit(name) for every source weight below.
   template <typename Visit>
@@ -76,6 +103,7 @@ class Constant {
   int64_t begin_ = 0;
   double factor_ = 1;
   std::vector<int> order_;
+  BlockFormat stored_ = BlockFormat::none;  // of a weight, and of blocks
 };
 
 }  // namespace easel::graph

@@ -116,6 +116,13 @@ Graph Graph::rewrite(const RewriteFn& fn) const {
   return out.without_dead_code();
 }
 
+Graph Graph::with_constants(const std::function<ConstantPtr(const ConstantPtr&)>& change) const {
+  Graph out = *this;
+  for (Value& value : out.values_)
+    if (value.constant) value.constant = change(value.constant);
+  return out;
+}
+
 Graph Graph::specialize(const Bindings& bindings) const {
   Graph out(name_);
   Rewriter rewriter(*this, out);

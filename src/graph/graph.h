@@ -77,6 +77,8 @@ class Graph {
   using RewriteFn = std::function<ValueId(Rewriter&, NodeId)>;
   Graph rewrite(const RewriteFn& fn) const;
 
+  /// A copy with other constants of the same types.
+  Graph with_constants(const std::function<ConstantPtr(const ConstantPtr&)>& change) const;
   /// A copy in which every symbol is a number. Throws invalid_argument for a symbol without value.
   Graph specialize(const Bindings& bindings) const;
   /// A copy without nodes and constants that no output needs.

@@ -6,6 +6,7 @@
 
 #include <easel/error.h>
 
+#include "graph/passes/keep_blocks.h"
 #include "graph/passes/narrow_activations.h"
 #include "graph/passes/pass.h"
 #include "graph/passes/set_precision.h"
@@ -91,6 +92,41 @@ TEST_F(PassesTest, LinearsOfOneModuleMerge) {
   const auto& second = std::get<ops::SliceAttrs>(result.producer(result.outputs()[1].value)->attrs);
   EXPECT_EQ(second.begin, 6);
   EXPECT_EQ(second.length, 2);
+}
+
+TEST_F(PassesTest, BlocksStayWhereRowsAreReadAsTheyAre) {
+  const auto stored = [&](const char* name, const Shape& shape, BlockFormat format) {
+    return Constant::marked(Constant::weight(name, shape), [format](const std::string&) { return format; });
+  };
+  const auto q = stored("q", {6, 256}, BlockFormat::q4_k), k = stored("k", {2, 256}, BlockFormat::q4_k),
+             other = stored("v", {2, 256}, BlockFormat::q6_k), odd = stored("odd", {2, 40}, BlockFormat::q8_0);
+  EXPECT_EQ(Constant::concat({q, k}, 0)->row_encoding(), BlockFormat::q4_k);
+  EXPECT_EQ(Constant::cast(Constant::concat({q, k}, 0), DType::bf16)->row_encoding(), BlockFormat::q4_k);
+  EXPECT_EQ(Constant::slice(q, 0, 1, 2)->row_encoding(), BlockFormat::q4_k);
+  EXPECT_EQ(Constant::reshape(q, {6, 256, 1, 1})->row_encoding(), BlockFormat::q4_k);
+  EXPECT_EQ(Constant::concat({q, other}, 0)->row_encoding(), BlockFormat::none);
+  EXPECT_EQ(Constant::concat({q, q}, 1)->row_encoding(), BlockFormat::none);
+  EXPECT_EQ(Constant::slice(q, 1, 0, 128)->row_encoding(), BlockFormat::none);
+  EXPECT_EQ(Constant::scale(q, 2)->row_encoding(), BlockFormat::none);
+  EXPECT_EQ(Constant::permute(q, {1, 0})->row_encoding(), BlockFormat::none);
+  EXPECT_EQ(Constant::reshape(q, {3, 512})->row_encoding(), BlockFormat::none);
+  EXPECT_EQ(odd->row_encoding(), BlockFormat::none);
+  EXPECT_THROW(Constant::blocks(odd), Error);
+
+  // Merging leaves out what is stored otherwise, which would cost the others their blocks.
+  const ValueId x = input("x", {batch, 256});
+  graph.output("q", graph.add(ops::LinearAttrs{}, {x, graph.constant(q)}, "attn.to_q"));
+  graph.output("k", graph.add(ops::LinearAttrs{}, {x, graph.constant(k)}, "attn.to_k"));
+  graph.output("v", graph.add(ops::LinearAttrs{}, {x, graph.constant(other)}, "attn.to_v"));
+  graph.output("s", graph.add(ops::LinearAttrs{}, {x, graph.constant(Constant::scale(q, 2))}, "elsewhere.proj"));
+  EXPECT_EQ(run("merge_linears"), 1);
+  const Graph kept = keep_blocks(set_precision(result, DType::bf16));
+  std::vector<std::string> weights;
+  for (const Node& node : kept.nodes())
+    if (std::holds_alternative<ops::LinearAttrs>(node.attrs))
+      weights.push_back(kept.value(node.inputs[1]).constant->key());
+  EXPECT_EQ(weights,
+            (std::vector<std::string>{"q4_k(concat(0, bf16(q), bf16(k)))", "q6_k(bf16(v))", "bf16(scale(0x1p+1, q))"}));
 }
 
 TEST_F(PassesTest, GroupNormTakesSiluButNotGelu) {

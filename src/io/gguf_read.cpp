@@ -3,6 +3,7 @@
 #include <unordered_set>
 
 #include "base/fail.h"
+#include "io/byte_cursor.h"
 #include "io/gguf.h"
 #include "io/gguf_types.h"
 
@@ -19,9 +20,9 @@ constexpr unsigned kValueBytes[kGgufTypes] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8
 constexpr std::string_view kValueNames[kGgufTypes] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
                                                       "bool", "string", "array", "u64", "i64", "f64"};
 
-class Reader {
+class Reader : ByteCursor<Reader> {
  public:
-  Reader(std::span<const std::byte> bytes, std::string_view where) : bytes_(bytes), where_(printable(where, 300)) {}
+  Reader(std::span<const std::byte> bytes, std::string_view where) : ByteCursor(bytes), where_(printable(where, 300)) {}
 
   TensorListing read() {
     out_.container = Container::gguf;
@@ -44,24 +45,12 @@ class Reader {
   }
 
  private:
+  friend ByteCursor;
   template <typename... Args>
   [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
-    fail(ErrorCode::io, "{}: GGUF, byte {}: {}", where_, at_, fmt::format(format, std::forward<Args>(args)...));
+    fail(ErrorCode::io, "{}: GGUF, byte {}: {}", where_, at(), fmt::format(format, std::forward<Args>(args)...));
   }
 
-  uint64_t left() const { return bytes_.size() - at_; }
-  std::string_view take(uint64_t count) {
-    if (count > left()) refuse("expected {} more bytes, found {} (truncated?)", count, left());
-    const std::string_view out(reinterpret_cast<const char*>(bytes_.data()) + at_, count);
-    at_ += count;
-    return out;
-  }
-  uint64_t number(unsigned size) {
-    uint64_t value = 0;
-    const std::string_view text = take(size);
-    for (unsigned i = size; i-- > 0;) value = value << 8 | static_cast<uint8_t>(text[i]);
-    return value;
-  }
   std::string_view text() { return take(number(8)); }
 
   // One value as text; whole numbers of a list also into `integers`.
@@ -170,9 +159,9 @@ class Reader {
   }
 
   void place() {
-    const uint64_t data = (at_ + alignment_ - 1) / alignment_ * alignment_;
-    const uint64_t available = bytes_.size() > data ? bytes_.size() - data : 0;
-    out_.data_offset = std::min<uint64_t>(data, bytes_.size());
+    const uint64_t size = at() + left(), data = (at() + alignment_ - 1) / alignment_ * alignment_;
+    const uint64_t available = size > data ? size - data : 0;
+    out_.data_offset = std::min(data, size);
     std::stable_sort(out_.tensors.begin(), out_.tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
       return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
     });
@@ -202,9 +191,8 @@ class Reader {
     for (const auto& [name, shape] : original_shapes_) out_.metadata.erase(std::string(kOriginalShape) + name);
   }
 
-  std::span<const std::byte> bytes_;
   std::string where_;
-  uint64_t at_ = 0, alignment_ = kGgufAlignment;
+  uint64_t alignment_ = kGgufAlignment;
   TensorListing out_;
   std::unordered_set<std::string> names_;
   std::map<std::string, std::vector<int64_t>> original_shapes_;

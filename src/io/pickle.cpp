@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/fail.h"
+#include "io/byte_cursor.h"
 #include "io/latin1.h"
 #include "io/pickle_globals.h"
 
@@ -44,25 +45,26 @@ constexpr Refused kRefused[] = {
 }  // namespace
 
 /// Runs the opcodes of one pickle over a stack of values.
-class PickleMachine {
+class PickleMachine : ByteCursor<PickleMachine> {
  public:
   PickleMachine(Pickle& out, std::span<const std::byte> bytes, std::string_view where)
-      : out_(out), data_(reinterpret_cast<const char*>(bytes.data()), bytes.size()), where_(printable(where, 300)) {}
+      : ByteCursor(bytes), out_(out), where_(printable(where, 300)) {}
 
   void run() {
     for (size_t count = 0;; ++count) {
       if (count >= kMaxOpcodes) refuse("expected at most {} opcodes, found more", kMaxOpcodes);
-      opcode_at_ = at_;
+      opcode_at_ = ByteCursor::at();
       const auto code = static_cast<uint8_t>(take(1)[0]);
       if (code == '.') break;
       step(code);
     }
     out_.root_ = pop();
     if (!stack_.empty()) refuse("expected one value at STOP, found {}", stack_.size() + 1);
-    out_.size_ = at_;
+    out_.size_ = ByteCursor::at();
   }
 
  private:
+  friend ByteCursor;
   using Kind = Pickle::Kind;
   using Node = Pickle::Node;
 
@@ -74,25 +76,6 @@ class PickleMachine {
 
   // ---- reading -------------------------------------------------------------------------------------------------
 
-  std::string_view take(uint64_t count) {
-    if (count > data_.size() - at_) refuse("expected {} more bytes, found {} (truncated?)", count, data_.size() - at_);
-    const std::string_view out = data_.substr(at_, count);
-    at_ += count;
-    return out;
-  }
-  uint64_t number(size_t bytes) {
-    uint64_t value = 0;
-    const std::string_view text = take(bytes);
-    for (size_t i = bytes; i-- > 0;) value = value << 8 | static_cast<uint8_t>(text[i]);
-    return value;
-  }
-  std::string_view line() {
-    const size_t end = data_.find('\n', at_);
-    if (end == std::string_view::npos) refuse("expected a line, found the end of the file (truncated?)");
-    const std::string_view out = data_.substr(at_, end - at_);
-    at_ = end + 1;
-    return out;
-  }
   template <typename T>
   T parsed(std::string_view text) const {
     T value{};
@@ -531,9 +514,8 @@ class PickleMachine {
   }
 
   Pickle& out_;
-  std::string_view data_;
   std::string where_;
-  size_t at_ = 0, opcode_at_ = 0, items_ = 0;
+  size_t opcode_at_ = 0, items_ = 0;
   std::vector<uint32_t> stack_;
   std::unordered_map<uint64_t, uint32_t> memo_;
 };

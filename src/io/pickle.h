@@ -81,7 +81,7 @@ class Pickle {
  private:
   friend class PickleMachine;
   struct Walk;
-  void walk(const Node& dict, const std::string& prefix, int depth, Walk& state) const;
+  void walk(const Node& dict, std::string& name, int depth, Walk& state) const;
 
   std::vector<Node> nodes_;
   std::vector<PickledTensor> tensors_;

@@ -10,10 +10,13 @@ namespace easel::io {
 namespace {
 
 constexpr int kMaxDictionaries = 32;
-constexpr size_t kMaxEntries = 1'000'000;
+constexpr size_t kMaxEntries = 200'000;  // a checkpoint of Stable Diffusion XL has 2 600
 
-std::string key_text(const Pickle::Node& key) {
-  return key.kind == Pickle::Kind::integer ? std::to_string(key.integer) : std::string(key.text);
+void append_key(std::string& name, const Pickle::Node& key) {
+  if (key.kind == Pickle::Kind::integer)
+    name += std::to_string(key.integer);
+  else
+    name += key.text;
 }
 
 }  // namespace
@@ -32,7 +35,9 @@ const Pickle::Node* Pickle::find(const Node& dict, std::string_view key) const {
   return nullptr;
 }
 
-void Pickle::walk(const Node& dict, const std::string& prefix, int depth, Walk& state) const {
+// `name` begins with what stands before the keys of `dict`, and is the same again afterwards.
+void Pickle::walk(const Node& dict, std::string& name, int depth, Walk& state) const {
+  const size_t prefix = name.size();
   if (depth > kMaxDictionaries)
     fail(ErrorCode::io, "{}: expected dictionaries nested at most {} deep, found more", state.where, kMaxDictionaries);
   for (size_t i = 0; i + 1 < dict.items.size(); i += 2) {
@@ -44,12 +49,14 @@ void Pickle::walk(const Node& dict, const std::string& prefix, int depth, Walk& 
     if (value.kind != Kind::dict && value.kind != Kind::tensor) continue;
     if (key.kind != Kind::text && key.kind != Kind::integer)
       fail(ErrorCode::io, "{}: '{}': expected texts as names of tensors, found another value", state.where,
-           printable(prefix));
-    const std::string name = prefix + key_text(key);
+           printable(name));
+    append_key(name, key);
     if (name.size() > 1000)
       fail(ErrorCode::io, "{}: '{}': expected names of at most 1000 bytes", state.where, printable(name));
     if (value.kind == Kind::dict) {
-      walk(value, name + ".", depth + 1, state);
+      name += '.';
+      walk(value, name, depth + 1, state);
+      name.resize(prefix);
       continue;
     }
     for (const char c : name)
@@ -60,6 +67,7 @@ void Pickle::walk(const Node& dict, const std::string& prefix, int depth, Walk& 
       fail(ErrorCode::io, "{}: tensor '{}' occurs twice", state.where, printable(name));
     state.out.push_back(tensors_[static_cast<size_t>(value.integer)]);
     state.out.back().name = name;
+    name.resize(prefix);
   }
 }
 
@@ -69,7 +77,8 @@ std::vector<PickledTensor> Pickle::named_tensors(std::string_view where) const {
   if (!dict || dict->kind != Kind::dict) dict = &root();
   if (dict->kind != Kind::dict)
     fail(ErrorCode::io, "{}: expected a dictionary of tensors, found another value", state.where);
-  walk(*dict, "", 1, state);
+  std::string name;
+  walk(*dict, name, 1, state);
   return std::move(state.out);
 }
 

@@ -97,6 +97,12 @@ std::span<const std::byte> TensorFile::stored_bytes(const TensorInfo& info) cons
   return impl_->file->bytes().subspan(impl_->listing.data_offset + info.begin, info.end - info.begin);
 }
 
+Tensor TensorFile::stored(const TensorInfo& info) const {
+  const std::span<const std::byte> bytes = stored_bytes(info);
+  return Tensor::wrap(const_cast<std::byte*>(bytes.data()), DType::u8, {static_cast<int64_t>(bytes.size())},
+                      std::const_pointer_cast<MappedFile>(impl_->file));
+}
+
 namespace {
 
 // Copies elements of `size` bytes out of a view with strides, in row-major order from position `begin` on.

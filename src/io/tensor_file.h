@@ -66,6 +66,8 @@ class TensorFile {
   Tensor tensor(std::string_view name) const;
   /// The bytes as they stand in the file: blocks where packed; of a tensor with strides, all that it touches.
   std::span<const std::byte> stored_bytes(const TensorInfo& info) const;
+  /// The same as a view of the mapping, which it keeps alive: [bytes] u8.
+  Tensor stored(const TensorInfo& info) const;
   /// `count` elements from the row-major position `begin` on, as f32. Where packed, both are whole blocks.
   void read_f32(const TensorInfo& info, int64_t begin, int64_t count, float* out) const;
   /// Gives back the memory of the whole pages inside the tensor; later reads load them again.

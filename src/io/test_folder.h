@@ -43,18 +43,26 @@ inline std::string read_all(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// The message of the Error that `call` throws, which must have this code and be one line; "" if none is thrown.
+/// Calls it: true if it returns. An Error must have this code and be one line, which goes to `message` where given.
 template <typename Call>
-std::string error_of(Call&& call, ErrorCode code = ErrorCode::io) {
+bool returns_or_refuses(Call&& call, ErrorCode code = ErrorCode::io, std::string* message = nullptr) {
   try {
     call();
+    return true;
   } catch (const Error& error) {
     EXPECT_EQ(to_string(error.code()), std::string(to_string(code))) << error.what();
     EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
-    return error.what();
+    if (message) *message = error.what();
+    return false;
   }
-  ADD_FAILURE() << "expected an Error";
-  return "";
+}
+
+/// The message of the Error that `call` throws, which must have this code and be one line; "" if none is thrown.
+template <typename Call>
+std::string error_of(Call&& call, ErrorCode code = ErrorCode::io) {
+  std::string message;
+  if (returns_or_refuses(call, code, &message)) ADD_FAILURE() << "expected an Error";
+  return message;
 }
 
 #define EXPECT_HAS(text, part)                               \

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/fail.h"
+#include "io/byte_cursor.h"
 
 namespace easel::io {
 
@@ -52,14 +53,8 @@ class Reader {
     fail(ErrorCode::io, "{}: zip archive: {}", where_, fmt::format(format, std::forward<Args>(args)...));
   }
 
-  uint64_t number(uint64_t at, unsigned size) const {
-    uint64_t value = 0;
-    for (unsigned i = size; i-- > 0;) value = value << 8 | std::to_integer<uint64_t>(bytes_[at + i]);
-    return value;
-  }
-  std::string_view text(uint64_t at, uint64_t size) const {
-    return {reinterpret_cast<const char*>(bytes_.data()) + at, size};
-  }
+  uint64_t number(uint64_t at, unsigned size) const { return number_at(bytes_, at, size); }
+  std::string_view text(uint64_t at, uint64_t size) const { return text_at(bytes_, at, size); }
 
   // The end record is the last thing in the file, except for a comment of at most 65535 bytes.
   void find_directory() {

@@ -1,6 +1,9 @@
 // The spatial transformer of the UNet: pixels attend to each other and to the text.
 #pragma once
 
+#include <functional>
+#include <string>
+
 #include "nn/layers.h"
 
 namespace easel::models {
@@ -11,6 +14,9 @@ struct Transformer2DConfig {
   int groups = 32;
   bool use_linear_projection = false;
   bool only_cross_attention = false;  ///< the first attention of a block looks at the text as well
+  /// Whether the self-attention of the given name gives way to its values in some rows; none: in no layer.
+  std::function<bool(const std::string& name)> perturbed;
+  nn::Var perturbation;  ///< [B, 1, 1], 1 for these rows and 0 for the others
 };
 
 /// x: [B, H, W, C]; context: [B, T, D] → [B, H, W, C].

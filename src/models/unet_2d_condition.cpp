@@ -1,5 +1,6 @@
 #include "models/unet_2d_condition.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/fail.h"
@@ -15,9 +16,20 @@ using nn::Var;
 
 namespace {
 
+// Whether `part` is in `name`; a dot stands for any character, as in the regular expressions of the reference.
+bool found_in(const std::string& name, const std::string& part) {
+  const auto equal = [](char c, char pattern) { return pattern == '.' || c == pattern; };
+  return std::search(name.begin(), name.end(), part.begin(), part.end(), equal) != name.end();
+}
+
 class UNet {
  public:
-  UNet(graph::Graph& graph, const UNet2DConditionConfig& config) : graph_(graph), config_(config), model_(graph) {}
+  UNet(graph::Graph& graph, const UNet2DConditionConfig& config, const UNet2DConditionVariant& variant)
+      : graph_(graph),
+        config_(config),
+        variant_(variant),
+        model_(graph),
+        layers_found_(variant.perturbed_layers.size(), false) {}
 
   void build() {
     const Dim batch = Dim::symbol("batch");
@@ -25,6 +37,8 @@ class UNet {
     context_ =
         input("encoder_hidden_states", {batch, Dim::symbol("tokens"), config_.cross_attention_dim}, Rate::request);
     if (config_.center_input_sample) sample = sample * 2.0 - nn::scalar(graph_, 1.0);
+    if (!variant_.perturbed_layers.empty()) perturbation_ = input("perturbation", {batch, 1, 1}, Rate::request);
+    if (variant_.freeu) freeu_ = input("freeu", {4}, Rate::request);
     temb_ = time_embedding();  // [B, 4*channels]
 
     Var x = to_channels_last(sample);  // [B, H, W, in]
@@ -38,6 +52,12 @@ class UNet {
     x = conv2d(model_ / "conv_out", x, config_.out_channels, config_.conv_out_kernel, 1,
                nn::Padding::same((config_.conv_out_kernel - 1) / 2));
     graph_.output("noise_pred", to_channels_first(x).id());  // [B, out, H, W]
+    for (size_t i = 0; i < layers_found_.size(); ++i)
+      if (!layers_found_[i])
+        fail(ErrorCode::invalid_argument,
+             "--pag-applied-layers: expected a part of the name of a self-attention layer, such as mid or "
+             "up_blocks.1.attentions.0, found \"{}\"",
+             printable(variant_.perturbed_layers[i], 60));
   }
 
  private:
@@ -121,9 +141,29 @@ class UNet {
         {config_.norm_num_groups, config_.norm_eps, config_.act_fn, config_.time_scale_shift, scale_factor});
   }
 
-  Var transformer(const Scope& s, const Var& x, int heads, int layers, bool only_cross = false) const {
-    return transformer_2d(s, x, context_,
-                          {heads, layers, config_.norm_num_groups, config_.use_linear_projection, only_cross});
+  Var transformer(const Scope& s, const Var& x, int heads, int layers, bool only_cross = false) {
+    Transformer2DConfig transformer{heads, layers, config_.norm_num_groups, config_.use_linear_projection, only_cross};
+    if (!variant_.perturbed_layers.empty()) {
+      transformer.perturbed = [this](const std::string& name) { return is_perturbed(name); };
+      transformer.perturbation = perturbation_;
+    }
+    return transformer_2d(s, x, context_, transformer);
+  }
+
+  bool is_perturbed(const std::string& name) {
+    bool any = false;
+    for (size_t i = 0; i < layers_found_.size(); ++i)
+      if (found_in(name, variant_.perturbed_layers[i])) any = layers_found_[i] = true;
+    return any;
+  }
+
+  // What a residual block of the way up begins with: the sample and its skip side by side.
+  Var join(size_t block, const Var& x, const Var& skip) const {
+    if (!variant_.freeu || block > 1) return nn::concat({x, skip});  // [B, H, W, C + skip]
+    const int64_t half = x.channels() / 2;
+    const auto factor = [&](size_t index) { return slice(freeu_, 0, static_cast<int64_t>(index), 1); };
+    return nn::concat({slice(x, -1, 0, half) * factor(block), slice(x, -1, half, x.channels() - half),
+                       fourier_filter(skip, factor(2 + block))});  // [B, H, W, C + skip]
   }
 
   // The transformer behind a residual block, where there is one.
@@ -151,7 +191,7 @@ class UNet {
     return x;
   }
 
-  Var mid_block(Var x) const {
+  Var mid_block(Var x) {
     const Scope s = model_ / "mid_block";
     const int64_t channels = x.channels();
     x = resnet(s / "resnets" / "0", x, channels, config_.mid_block_scale_factor);
@@ -166,7 +206,7 @@ class UNet {
     const Scope s = model_ / "up_blocks" / i;
     for (int j = 0; j < level.layers + 1; ++j) {
       const auto index = static_cast<size_t>(j);
-      x = nn::concat({x, skips_.back()});  // [B, H, W, C + skip]
+      x = join(i, x, skips_.back());  // [B, H, W, C + skip]
       skips_.pop_back();
       x = resnet(s / "resnets" / index, x, level.channels);
       x = attend(s / "attentions" / index, x, level, level.attention_up, index);
@@ -178,14 +218,16 @@ class UNet {
 
   graph::Graph& graph_;
   const UNet2DConditionConfig& config_;
+  const UNet2DConditionVariant& variant_;
   Scope model_;
-  Var context_, temb_;
+  Var context_, temb_, perturbation_, freeu_;
   std::vector<Var> skips_;
+  std::vector<bool> layers_found_;  // of the variant's, by their index
 };
 
 }  // namespace
 
-graph::Graph unet_2d_condition(const UNet2DConditionConfig& config) {
+graph::Graph unet_2d_condition(const UNet2DConditionConfig& config, const UNet2DConditionVariant& variant) {
   if (config.levels.empty()) fail(ErrorCode::invalid_argument, "unet: expected at least one level");
   for (const UNetLevel& level : config.levels) {
     const auto layers = static_cast<size_t>(level.layers);
@@ -195,7 +237,7 @@ graph::Graph unet_2d_condition(const UNet2DConditionConfig& config) {
            layers + 1, level.attention_down.size(), level.attention_up.size());
   }
   graph::Graph graph("unet");
-  UNet(graph, config).build();
+  UNet(graph, config, variant).build();
   return graph;
 }
 

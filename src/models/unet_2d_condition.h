@@ -63,6 +63,18 @@ struct UNet2DConditionConfig {
   }
 };
 
+/// What a variant of the network does beside. Weights and their packed forms are the same.
+struct UNet2DConditionVariant {
+  /// Perturbed attention guidance (Ahn et al. 2024): self-attention layers whose name one of these is found in ("mid",
+  /// "down_blocks.2", "up_blocks.1.attentions.0"; a dot stands for any character) give their values instead of
+  /// attention in the rows where the input `perturbation` [B, 1, 1] f32 (request) is 1; elsewhere it is 0.
+  std::vector<std::string> perturbed_layers;
+  /// FreeU (Si et al. 2023): in the first and second block of the way up, the first half of the channels is multiplied
+  /// by b1 and b2, and the lowest frequencies of the skip by s1 and s2: input `freeu` [4] f32 (request), b1 b2 s1 s2.
+  bool freeu = false;
+  bool operator==(const UNet2DConditionVariant&) const = default;
+};
+
 /// Inputs (symbols batch, height, width in latents, tokens):
 ///   sample [B, in, H, W] f32 (step), timestep [B] f32 in training steps (schedule),
 ///   encoder_hidden_states [B, T, cross_attention_dim] f32 (request),
@@ -70,10 +82,11 @@ struct UNet2DConditionConfig {
 ///   (request), text_embeds [B, pooled_dim] and time_ids [B, n] f32 with added embeddings (request), timestep_cond
 ///   [B, time_cond_proj_dim] f32 (request): the guidance scale as guidance_scale_embedding() has it.
 /// Output: noise_pred [B, out, H, W] f32. Any H and W: uneven sizes are rounded up on the way down.
-/// Throws invalid_argument for a configuration that does not fit together.
+/// and those of the variant.
+/// Throws invalid_argument for a configuration that does not fit together, or a perturbed layer that is not there.
 /// Ronneberger et al. 2015; Podell et al. 2023 (added embeddings); Luo et al. 2023 (timestep_cond);
 /// Rombach et al. 2022 (diffusers' UNet2DConditionModel).
-graph::Graph unet_2d_condition(const UNet2DConditionConfig& config);
+graph::Graph unet_2d_condition(const UNet2DConditionConfig& config, const UNet2DConditionVariant& variant = {});
 
 /// What a network that was distilled with guidance is told of its scale: [sin(1000 w f), cos(1000 w f)] with w the
 /// scale − 1 and f = 10000^(−i/(dim/2 − 1)), and a 0 where dim is odd. Luo et al. 2023, "Latent Consistency Models".

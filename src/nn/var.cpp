@@ -45,6 +45,7 @@ Var leaky_relu(const Var& x, double slope) {
   return prelu(x, {x.graph(), x.graph().constant(graph::Constant::literal(values))});
 }
 Var geglu(const Var& x) { return emit(ops::GegluAttrs{}, {x}); }
+Var fourier_filter(const Var& x, const Var& scale) { return emit(ops::FourierFilterAttrs{}, {x, scale}); }
 Var upsample_nearest(const Var& x, const Dim& height, const Dim& width) {
   return emit(ops::UpsampleNearestAttrs{height, width}, {x});
 }

@@ -70,6 +70,8 @@ inline Var silu(const Var& x) { return activation(x, Activation::silu); }
 Var prelu(const Var& x, const Var& slope);
 Var leaky_relu(const Var& x, double slope);
 Var geglu(const Var& x);
+/// x + (scale − 1)·low(x): see ops/fourier_filter. x: [B, H, W, C]; scale: [1].
+Var fourier_filter(const Var& x, const Var& scale);
 Var upsample_nearest(const Var& x, const Dim& height, const Dim& width);
 /// [B, H, W, C·r²] → [B, H·r, W·r, C] and back, channels in torch's order.
 Var pixel_shuffle(const Var& x, int factor);

@@ -10,6 +10,7 @@
 #include "ops/concat/concat.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/embedding/embedding.h"
+#include "ops/fourier_filter/fourier_filter.h"
 #include "ops/geglu/geglu.h"
 #include "ops/group_norm/group_norm.h"
 #include "ops/layer_norm/layer_norm.h"

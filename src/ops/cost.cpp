@@ -46,6 +46,7 @@ OpClass class_of(Tag<PReluAttrs>, const OpCall&) { return OpClass::elementwise; 
 OpClass class_of(Tag<GegluAttrs>, const OpCall&) { return OpClass::elementwise; }
 OpClass class_of(Tag<BinaryAttrs>, const OpCall&) { return OpClass::elementwise; }
 OpClass class_of(Tag<CastAttrs>, const OpCall&) { return OpClass::elementwise; }
+OpClass class_of(Tag<FourierFilterAttrs>, const OpCall&) { return OpClass::elementwise; }
 OpClass class_of(Tag<TimestepEmbeddingAttrs>, const OpCall&) { return OpClass::elementwise; }
 
 }  // namespace
@@ -72,9 +73,7 @@ double flops_of(const OpCall& call) {
 }
 
 double bytes_of(const OpCall& call) {
-  const auto bytes = [](const ArgType& arg) {
-    return static_cast<double>(arg.shape.numel()) * static_cast<double>(size_of(arg.dtype));
-  };
+  const auto bytes = [](const ArgType& arg) { return static_cast<double>(arg.bytes()); };
   double sum = bytes(call.output);
   for (const ArgType& input : call.inputs) sum += bytes(input);
   return sum;
@@ -90,7 +89,9 @@ DType product_dtype_of(const OpCall& call) noexcept {
 
 std::string shapes_of(const OpCall& call) {
   const auto text = [](const ArgType& arg) {
-    return fmt::format("{} {}", easel::to_string(arg.dtype), arg.shape.str());
+    const bool packed = arg.encoding != BlockFormat::none;
+    return fmt::format("{}{}{} {}", easel::to_string(arg.dtype), packed ? ":" : "", easel::to_string(arg.encoding),
+                       arg.shape.str());
   };
   std::string out;
   for (const ArgType& input : call.inputs) out += text(input) + " ";

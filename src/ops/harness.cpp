@@ -84,6 +84,7 @@ void each_element(const ArgType& type, Body&& body) {
 }
 
 int64_t span_bytes(const ArgType& type) {
+  if (type.encoding != BlockFormat::none) return type.bytes();
   int64_t last = 0;
   for (int i = 0; i < type.shape.rank(); ++i) {
     if (type.shape[i] == 0) return 0;
@@ -106,15 +107,20 @@ Bytes execute(const Kernel& kernel, const OpCall& call, const std::vector<Bytes>
   std::vector<Bytes> before;
   std::vector<const void*> inputs;
   ThreadPool& pool = pool_of(run.threads);
-  const auto offset = [&](const ArgType& type) { return run.misaligned ? size_of(type.dtype) : 0; };
+  const auto offset = [&](const ArgType& type) {
+    return run.misaligned ? (type.encoding == BlockFormat::none ? size_of(type.dtype) : 1) : 0;
+  };
   for (size_t i = 0; i < call.inputs.size(); ++i) {
     const ArgType& type = call.inputs[i];
     const auto size = static_cast<size_t>(size_of(type.dtype));
     buffers.push_back(std::make_unique<Guarded>(span_bytes(type), offset(type)));
     std::byte* data = buffers.back()->data();
-    each_element(type, [&](int64_t at, int64_t number) {
-      std::memcpy(data + static_cast<size_t>(at) * size, values[i].data() + static_cast<size_t>(number) * size, size);
-    });
+    if (type.encoding != BlockFormat::none)
+      std::memcpy(data, values[i].data(), values[i].size());
+    else
+      each_element(type, [&](int64_t at, int64_t number) {
+        std::memcpy(data + static_cast<size_t>(at) * size, values[i].data() + static_cast<size_t>(number) * size, size);
+      });
     before.emplace_back(data, data + span_bytes(type));
     inputs.push_back(data);
     const PackFormat* format = type.constant && kernel.format ? kernel.format(call, static_cast<int>(i)) : nullptr;
@@ -281,7 +287,7 @@ Outcome check(const Kernel& kernel, const Kernel& reference, const Case& c, Refe
     int key = 3 * static_cast<int>(i);
     for (const double special : {double{NAN}, double{INFINITY}, -double{INFINITY}}) {
       std::vector<Bytes> spoiled = values;
-      store_from_double(spoiled[i].data(), type.dtype, at, special);
+      put_value(type, spoiled[i], at, special);
       const Bytes& wanted = reference_result(++key, spoiled);
       const Bytes found = execute(kernel, call, spoiled, {}, out.problems);
       expect(fmt::format("{} in input {}", special, i), compare(c, call, found, wanted, c.nonfinite, nullptr));

@@ -19,10 +19,15 @@ struct Arg {
   double mean = 0, deviation = 1;
   double low = 0, high = -1;     ///< low ≤ high: uniform in this range instead (integers: both ends included)
   std::vector<double> values{};  ///< row-major, instead of random numbers
+  BlockFormat encoding = BlockFormat::none;  ///< rows in blocks with random levels and scales
 };
 
 inline Arg weight(Shape shape, DType dtype = DType::f32, double deviation = 1) {
   return {.shape = shape, .dtype = dtype, .constant = true, .deviation = deviation};
+}
+
+inline Arg blocks(Shape shape, BlockFormat encoding, DType dtype = DType::f32) {
+  return {.shape = shape, .dtype = dtype, .constant = true, .encoding = encoding};
 }
 
 /// What to do where a NaN or an infinity goes in.
@@ -45,7 +50,7 @@ struct Case {
   std::vector<double> expected{};
   /// For the benchmark: bytes read and written, where they are not those of all inputs and the output.
   double bytes = 0;
-  /// Whose shape a benchmark has: sd15, sdxl, flux or wan.
+  /// Whose shape a benchmark has: sd15, sdxl, flux or wan; blocks: sd15's, with weights that stay packed.
   std::string_view model = "sd15";
 };
 
@@ -60,6 +65,8 @@ OpCall make_call(const Case& test_case);
 std::string describe(const Case& test_case);
 /// `test_case` with input `index` random, as bytes.
 std::vector<std::byte> make_values(const Case& test_case, size_t index);
+/// Makes one element `value`; of blocks, everything that shares the scale of the element.
+void put_value(const ArgType& type, std::vector<std::byte>& bytes, int64_t at, double value);
 
 /// Every operator's test.cpp defines <op>_tests() in this namespace; this finds it. Empty where there is no test.cpp.
 OpTests tests_of(size_t op_index);

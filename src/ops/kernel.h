@@ -9,6 +9,7 @@
 #include "base/thread_pool.h"
 #include "device/cpu/features.h"
 #include "ops/attrs.h"
+#include "tensor/block_format.h"
 
 namespace easel::ops {
 
@@ -20,8 +21,15 @@ struct ArgType {
   Shape shape;
   Shape strides;          ///< row-major unless the executor passes a view (a slice of a wider tensor)
   bool constant = false;  ///< a weight: its bytes are known before the first run, so it can be packed
+  /// Rows of a constant that stay in blocks of this format, one after the other; `dtype` is then what the decoded
+  /// values are rounded to. A row is a whole number of blocks.
+  BlockFormat encoding = BlockFormat::none;
 
   bool contiguous() const { return strides == contiguous_strides(shape); }
+  /// Bytes of the elements, row-major.
+  int64_t bytes() const {
+    return encoding == BlockFormat::none ? shape.numel() * size_of(dtype) : bytes_in_blocks(encoding, shape.numel());
+  }
 };
 
 /// Everything known about a call before it runs.

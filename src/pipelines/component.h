@@ -1,10 +1,13 @@
 // One network of a pipeline: its graph, weights and compiled programs.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <tuple>
+#include <vector>
 
 #include "exec/session.h"
 #include "graph/side_branches.h"
@@ -16,14 +19,19 @@ class Component {
  public:
   /// Throws io or shape_mismatch at once if a weight of the graph is missing or has another shape.
   Component(graph::Graph graph, std::shared_ptr<const exec::WeightSource> weights, device::ContextPtr context,
-            DType precision, std::shared_ptr<exec::Arena> arena);
+            DType precision, std::shared_ptr<exec::Arena> arena, bool keep_blocks = true);
 
   /// The session for these sizes, compiled if need be. Only one session of a pipeline runs at a time. Sessions of
   /// different `instance` share their program but have inputs, outputs and kept values of their own.
-  std::shared_ptr<exec::Session> session(const Bindings& sizes, const exec::BandOptions& bands = {}, int instance = 0);
+  /// `variant`: the name of another graph.
+  std::shared_ptr<exec::Session> session(const Bindings& sizes, const exec::BandOptions& bands = {}, int instance = 0,
+                                         const std::string& variant = "");
   /// The plan for these sizes, without reading weights; in another precision than the component's own if given.
   exec::ProgramPtr plan(const Bindings& sizes, const exec::BandOptions& bands = {},
-                        std::optional<DType> precision = std::nullopt);
+                        std::optional<DType> precision = std::nullopt, const std::string& variant = "");
+  /// Another graph over the same weights, whose packed forms it shares; does nothing if there is one of that name.
+  /// Throws as the constructor does, and what `make` throws.
+  void add_variant(const std::string& name, const std::function<graph::Graph()>& make);
   /// Gives back programs and packed weights; the next session() makes them again. Sessions still held keep theirs.
   void drop();
 
@@ -44,22 +52,21 @@ class Component {
   bool packed() const { return store_.packed_bytes() > 0; }
 
  private:
-  using Key = std::tuple<Bindings, exec::BandOptions, int>;  // sizes, bands; instance, or dtype of a plan
+  using Key = std::tuple<Bindings, exec::BandOptions, std::string, int>;  // the last: instance, or dtype of a plan
+
+  void check_weights(const graph::Graph& graph) const;
+  const graph::Graph& graph_of(const std::string& variant);
 
   exec::CompileOptions options(const Bindings& sizes, const exec::BandOptions& bands) const;
 
-  /// What there is once for each choice of side branches.
-  struct Variant {
-    graph::Graph graph;
-    std::map<Key, std::shared_ptr<exec::Session>> sessions;
-    std::map<Key, exec::ProgramPtr> plans;
-  };
-
-  graph::SideRanks ranks_;                      // of what follows
-  std::map<graph::SideRanks, Variant> others_;  // not in use
   graph::Graph graph_;
+  std::map<std::string, graph::Graph> variants_;
+  std::vector<graph::SideRanks> side_ranks_;         // all that were asked for
+  std::string side_;                                 // of the ones in use: ends the names of variants
+  std::map<std::string, graph::Graph> side_graphs_;  // by variant + side_
   device::ContextPtr context_;
   DType precision_;
+  bool keep_blocks_;
   std::shared_ptr<exec::Arena> arena_;
   exec::WeightStore store_;
   std::map<Key, std::shared_ptr<exec::Session>> sessions_;

@@ -284,8 +284,10 @@ TextEncoderFiles text_encoder_of(const io::WeightFiles& files, const Match& matc
   } else {
     names = transformers_names(match.prefix);
     // CLIP-L comes with its projection in some files; nothing here reads it.
-    out.config =
-        text_config(shapes, match.prefix, family == "CLIP-L" ? "" : names("text_projection.weight").front().name);
+    out.config = text_config(shapes, match.prefix,
+                             family == "CLIP-L" || match.prefix.starts_with("cond_stage_model.")
+                                 ? ""
+                                 : names("text_projection.weight").front().name);
   }
   out.weights = std::make_shared<FileWeights>(files, std::move(names));
   return out;

@@ -46,7 +46,7 @@ std::vector<int> Conditioning::fill(int step, const Rows& rows) {
   std::vector<PromptText> texts;
   if (negative_) texts.push_back(negative_->at(0, step));
   for (size_t i = 0; i < prompt_.branches.size(); ++i) texts.push_back(prompt_.at(i, step));
-  if (middle_) texts.push_back(middle_->at(0, step));
+  for (const PromptPlan* plan : beside_) texts.push_back(plan->at(0, step));
   std::vector<int> changed;
   for (size_t i = 0; i < texts.size(); ++i) {
     const auto branch = static_cast<int>(i);

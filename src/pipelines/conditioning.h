@@ -16,17 +16,18 @@ struct AddedInputs {
 /// Those of a request, for this UNet. Podell et al. 2023, section 2.2; diffusers' _get_add_time_ids.
 AddedInputs added_inputs(const TextToImageRequest& request, const models::UNet2DConditionConfig& unet);
 
-/// Its branches are the negative prompt where there is one, first as diffusers has it, and the conditionings of the
-/// prompt. They may be rows of one batch or batches of their own.
+/// Its branches are the negative prompt where there is one, first as diffusers has it, the conditionings of the prompt,
+/// and prompts beside it, of one conditioning each. They may be rows of one batch or batches of their own.
 class Conditioning {
  public:
-  /// negative nullptr: no negative branch, and the prompt is not mixed. middle: a further branch, the last; nullptr:
-  /// none. All outlive this object.
-  Conditioning(PromptEncoder& encoder, const PromptPlan& prompt, const PromptPlan* negative, const PromptPlan* middle,
-               AddedInputs added)
-      : encoder_(encoder), prompt_(prompt), negative_(negative), middle_(middle), added_(std::move(added)) {}
+  /// negative nullptr: no negative branch, and the prompt is not mixed. All of them outlive this object.
+  Conditioning(PromptEncoder& encoder, const PromptPlan& prompt, const PromptPlan* negative,
+               std::vector<const PromptPlan*> beside, AddedInputs added)
+      : encoder_(encoder), prompt_(prompt), negative_(negative), beside_(std::move(beside)), added_(std::move(added)) {}
 
-  int branches() const { return static_cast<int>(prompt_.branches.size()) + (negative_ ? 1 : 0) + (middle_ ? 1 : 0); }
+  int branches() const { return first_beside() + static_cast<int>(beside_.size()); }
+  /// The branch of the first prompt beside.
+  int first_beside() const { return static_cast<int>(prompt_.branches.size()) + (negative_ ? 1 : 0); }
   /// The part of an input or output of that name that belongs to a branch, one row per picture.
   using Rows = std::function<Tensor(const char* name, int branch)>;
 
@@ -44,7 +45,7 @@ class Conditioning {
   PromptEncoder& encoder_;
   const PromptPlan& prompt_;
   const PromptPlan* negative_;
-  const PromptPlan* middle_;
+  std::vector<const PromptPlan*> beside_;
   AddedInputs added_;
   std::vector<PromptText> written_;  // by branch
 };

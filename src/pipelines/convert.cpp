@@ -1,4 +1,4 @@
-#include "pipelines/convert.h"
+#include <easel/convert.h>
 
 #include <unistd.h>
 
@@ -12,6 +12,7 @@
 #include "pipelines/merged_tensors.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/model_tensors.h"
+#include "pipelines/tensor_recipe.h"
 
 namespace easel::pipelines {
 
@@ -40,8 +41,13 @@ class Cleanup {
 
 class Converter {
  public:
-  Converter(const ConvertOptions& options, const ByteProgress& progress, const CancelToken& cancel)
-      : options_(options), progress_(progress), cancel_(cancel) {}
+  explicit Converter(const ConvertOptions& options) : options_(options) {
+    if (!options.dtype.empty()) encoding_ = parse_encoding("--dtype", options.dtype);
+    const std::string& part = options.component;
+    if (!part.empty() && part != "unet" && part != "vae" && part != "text_encoder" && part != "text_encoder_2")
+      fail(ErrorCode::invalid_argument, "--component: expected unet, vae, text_encoder or text_encoder_2, found \"{}\"",
+           printable(part, 40));
+  }
 
   ConvertResult run() {
     choose_target();
@@ -73,9 +79,9 @@ class Converter {
     if (fs::exists(out, error) &&
         !(target_ == Target::folder && fs::is_directory(out, error) && fs::is_empty(out, error)))
       fail(ErrorCode::io, "OUTPUT {}: expected a new name, found something there", shown);
-    if (options_.encoding && options_.encoding->format != BlockFormat::none && target_ != Target::gguf)
+    if (encoding_ && encoding_->format != BlockFormat::none && target_ != Target::gguf)
       fail(ErrorCode::invalid_argument, "--dtype {}: expected a .gguf output for packed tensors, found {}",
-           options_.encoding->name(), shown);
+           encoding_->name(), shown);
     if (options_.max_shard_bytes && target_ == Target::gguf)
       fail(ErrorCode::invalid_argument, "--max-shard-size: expected safetensors, found {}", shown);
     if (target_ == Target::folder && !options_.component.empty())
@@ -85,14 +91,14 @@ class Converter {
   void choose_names() {
     names_ = options_.names;
     if (target_ == Target::folder) {
-      if (names_ == Names::original)
+      if (names_ == TensorNames::original)
         fail(ErrorCode::invalid_argument, "--names original: expected a file as output, found a folder");
-      names_ = Names::diffusers;
+      names_ = TensorNames::diffusers;
     }
     // The components of a folder have the same names; in one file only the original layout tells them apart.
-    if (names_ == Names::keep && first().folder())
-      names_ = options_.component.empty() ? Names::original : Names::diffusers;
-    if (names_ == Names::diffusers && target_ != Target::folder && options_.component.empty())
+    if (names_ == TensorNames::keep && first().folder())
+      names_ = options_.component.empty() ? TensorNames::original : TensorNames::diffusers;
+    if (names_ == TensorNames::diffusers && target_ != Target::folder && options_.component.empty())
       fail(ErrorCode::invalid_argument,
            "--names diffusers: expected a folder as output, or one part with --component unet, vae, text_encoder or "
            "text_encoder_2");
@@ -119,8 +125,8 @@ class Converter {
 
   /// Where the weights of a component go.
   NameCandidates target_names(const std::string& component) const {
-    if (names_ == Names::diffusers) return prefixed_names("");
-    if (names_ == Names::keep && !first().replaced.contains(component))
+    if (names_ == TensorNames::diffusers) return prefixed_names("");
+    if (names_ == TensorNames::keep && !first().replaced.contains(component))
       return [this, component](const std::string& name) {
         return std::vector<StoredName>{first().find(component, name)->stored};
       };
@@ -139,7 +145,7 @@ class Converter {
     out.name = layout.name;
     out.shape = layout.shape;
     // Some files have matrices as 1×1 convolutions: what keeps its name keeps its shape.
-    if (names_ == Names::keep && tensor.stored.name == layout.name) out.shape = tensor.info->shape;
+    if (names_ == TensorNames::keep && tensor.stored.name == layout.name) out.shape = tensor.info->shape;
     out.terms.push_back(term_of(first(), component, layout, 1));
     if (models_.size() > 1 && is_floating(tensor.info->dtype) && !first().replaced.contains(component)) {
       out.terms.front().weight = options_.weights.front();
@@ -224,7 +230,7 @@ class Converter {
     out.encoding = {tensor.info->dtype, tensor.info->format};
     if (!is_floating(tensor.info->dtype)) return;
     const bool fp8 = out.encoding.dtype == DType::f8_e4m3 || out.encoding.dtype == DType::f8_e5m2;
-    if (!options_.encoding) {
+    if (!encoding_) {
       if (target_ != Target::gguf) {
         out.encoding.format = BlockFormat::none;  // decoded: f32
       } else if (fp8) {
@@ -235,7 +241,7 @@ class Converter {
       }
       return;
     }
-    out.encoding = *options_.encoding;
+    out.encoding = *encoding_;
     const bool small_float = out.encoding.dtype == DType::f8_e4m3 || out.encoding.dtype == DType::f8_e5m2;
     if (small_float && out.shape.rank() < 2) out.encoding.dtype = DType::f16;  // norms and biases
     if (out.encoding.format == BlockFormat::none) return;
@@ -331,11 +337,11 @@ class Converter {
     }
     for (const RecipeFile& file : files) {
       write_recipes(
-          file, result_.bytes, [&](uint64_t done, uint64_t) { report(done); }, cancel_);
+          file, result_.bytes, [&](uint64_t done, uint64_t) { report(done); }, options_.cancel);
       cleanup.add(file.path);
       result_.files.push_back(file.path);
       result_.tensors += static_cast<int64_t>(file.tensors.size());
-      if (options_.check) check_recipes(file, result_.check, cancel_);
+      if (options_.check) check_recipes(file, result_.check, options_.cancel);
     }
     if (files.size() == 1) return;
     io::AtomicFile list(stem + ".safetensors.index.json");
@@ -345,7 +351,7 @@ class Converter {
   }
 
   void report(uint64_t done) const {
-    if (progress_) progress_(done, expected_bytes_);
+    if (options_.progress) options_.progress(done, expected_bytes_);
   }
   void expect(const std::vector<Recipe>& tensors) {
     for (const Recipe& r : tensors)
@@ -385,10 +391,9 @@ class Converter {
   }
 
   const ConvertOptions& options_;
-  const ByteProgress& progress_;
-  const CancelToken& cancel_;
+  std::optional<Encoding> encoding_;
   Target target_ = Target::safetensors;
-  Names names_ = Names::keep;
+  TensorNames names_ = TensorNames::keep;
   std::vector<std::unique_ptr<ModelTensors>> models_;
   std::unique_ptr<MergedTensors> merged_;
   uint64_t expected_bytes_ = 0;
@@ -397,11 +402,15 @@ class Converter {
 
 }  // namespace
 
-ConvertResult convert(const ConvertOptions& options, const ByteProgress& progress, const CancelToken& cancel) {
+}  // namespace easel::pipelines
+
+namespace easel {
+
+ConvertResult convert(const ConvertOptions& options) {
   if (options.inputs.empty() || options.inputs.size() > 3 ||
       (options.inputs.size() > 1 && options.weights.size() != options.inputs.size()))
     fail(ErrorCode::invalid_argument, "convert: expected one input, or two or three with a weight each");
-  return Converter(options, progress, cancel).run();
+  return pipelines::Converter(options).run();
 }
 
-}  // namespace easel::pipelines
+}  // namespace easel

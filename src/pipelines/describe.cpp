@@ -76,8 +76,9 @@ static std::vector<Part> parts_of(Pipeline& p, const Job& job, const pipelines::
         {encoder.name.c_str(), encoder.config.projection_dim > 0 ? "CLIPTextModelWithProjection" : "CLIPTextModel",
          p.text_encoder->component(i).plan({{"batch", 2}}), p.text_encoder->precision(), encoder.weights.get()});
   }
-  parts.push_back({"unet", "UNet2DConditionModel", p.unet->plan(p.unet_sizes(job, plan)), p.unet->precision(),
-                   p.files.unet_weights.get()});
+  parts.push_back({"unet", "UNet2DConditionModel",
+                   p.unet->plan(p.unet_sizes(job, plan), {}, {}, job.perturbed() ? job.perturbed_variant : job.variant),
+                   p.unet->precision(), p.files.unet_weights.get()});
   parts.push_back({"vae (decoder)", p.files.tiny_vae ? "AutoencoderTiny" : "AutoencoderKL",
                    p.vae_decoder->plan(p.vae_sizes(job, plan), plan.bands), p.vae_decoder->precision(),
                    p.files.vae_weights.get()});
@@ -115,11 +116,13 @@ std::string TextToImagePipeline::describe(const TextToImageRequest& request, boo
     for (const auto& [dtype, count] : stored_dtypes(part))
       stored += fmt::format("{}{} ×{}", stored.empty() ? "stored as " : ", ", dtype, count);
     if (!part.weights) stored = "no weights here";
+    const std::string blocks =
+        s.block_bytes > 0 ? fmt::format(" ({} of it packed as stored)", megabytes(s.block_bytes)) : "";
     out += fmt::format(
-        "  {} – {}\n    {:.2f} M parameters, {}, runs in {}\n    {} commands; weights {}, activations {}, "
+        "  {} – {}\n    {:.2f} M parameters, {}, runs in {}\n    {} commands; weights {}{}, activations {}, "
         "inputs and outputs {}\n",
         part.name, part.network, static_cast<double>(s.parameters) / 1e6, stored, to_string(part.precision), s.commands,
-        megabytes(s.weight_bytes), megabytes(s.arena_bytes), megabytes(s.slot_bytes));
+        megabytes(s.weight_bytes), blocks, megabytes(s.arena_bytes), megabytes(s.slot_bytes));
     std::string passes;
     for (const graph::PassReport& report : part.plan->pass_reports())
       passes += fmt::format("{}{} {}", passes.empty() ? "" : ", ", report.name, report.matches);
@@ -169,6 +172,7 @@ std::string TextToImagePipeline::describe_json(const TextToImageRequest& request
                                  {"stored_dtypes", stored_dtypes(part)},
                                  {"dtype", to_string(part.precision)},
                                  {"weight_bytes", s.weight_bytes},
+                                 {"block_bytes", s.block_bytes},
                                  {"arena_bytes", s.arena_bytes},
                                  {"slot_bytes", s.slot_bytes},
                                  {"nodes", part.plan->pass_reports().back().nodes_after},

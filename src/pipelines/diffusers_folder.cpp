@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 #include "pipelines/configs.h"
+#include "pipelines/families.h"
 #include "pipelines/model_files.h"
 
 namespace easel::pipelines {
@@ -79,7 +80,8 @@ bool has_component(const io::JsonObject& index, const char* name) {
 ModelFiles read_diffusers_folder(const std::string& path, const ComponentPaths& replaced, bool weights_required) {
   const fs::path root = path;
   if (!fs::exists(root / "model_index.json"))
-    fail(ErrorCode::io, "{}: expected a diffusers folder with model_index.json, found none", printable(path));
+    fail(ErrorCode::io, "{}: expected a diffusers folder with model_index.json, found {}", printable(path, 400),
+         describe_folder(path));
   const io::JsonObject index = io::JsonObject::from_file(root / "model_index.json");
   const std::string pipeline = checked_pipeline(index);
   const bool xl = pipeline.starts_with("StableDiffusionXL");

@@ -39,27 +39,41 @@ const std::vector<Signature>& table() {
   static const char *kSd1 = "Stable Diffusion 1.x", *kSd2 = "Stable Diffusion 2.x", *kXl = "Stable Diffusion XL",
                     *kRefiner = "Stable Diffusion XL refiner", *kSd3 = "Stable Diffusion 3", *kFlux = "FLUX",
                     *kSvd = "Stable Video Diffusion", *kClipL = "CLIP-L", *kClipH = "OpenCLIP-H",
-                    *kClipG = "OpenCLIP-bigG";
+                    *kClipG = "OpenCLIP-bigG", *kVision = "CLIP image encoder";
   static const std::vector<Signature> kRows = {
       // Adapters first: they borrow the names of what they change.
-      {"LoRA", Part::lora, "kohya", "*.lora_down.weight", {}},
-      {"LoRA", Part::lora, "diffusers", "*.lora_A.weight", {}},
-      {"LoRA", Part::lora, "diffusers", "*.lora.down.weight", {}},
-      {"LoRA", Part::lora, "diffusers", "*.lora_linear_layer.down.weight", {}},
-      {"LoRA", Part::lora, "diffusers, early", "*_lora.down.weight", {}},
       {"LoHa", Part::lora, "lycoris", "*.hada_w1_a", {}},
-      {"LoKr", Part::lora, "lycoris", "*.lokr_w1", {}},
-      {"LoKr", Part::lora, "lycoris", "*.lokr_w1_a", {}},
+      {"LoKr", Part::lora, "lycoris", "*.lokr_w1*", {}},
+      {"OFT", Part::lora, "lycoris", "*.oft_blocks", {}},
+      {"OFT", Part::lora, "kohya", "*.oft_diag", {}},
+      {"LoRA", Part::lora, "kohya", "*.lora_down.weight", {}},
+      {"LoRA", Part::lora, "peft", "*.lora_A.*", {}},
+      {"LoRA", Part::lora, "diffusers, early", "*_lora.down.weight", {}},
+      {"LoRA", Part::lora, "diffusers, early", "*.lora.down.weight", {}},
+      {"LoRA", Part::lora, "diffusers, early", "*.lora_linear_layer.down.weight", {}},
+      {"LoRA", Part::lora, "kohya", "*lora_unet_*", {}},  // of a kind not named above
+      {"LoRA", Part::lora, "kohya", "*lora_te_*", {}},
+      {"LoRA", Part::lora, "kohya", "*lora_te1_*", {}},
       {"ControlNet", Part::control_net, "original", "control_model.input_hint_block.0.weight", {}},
       {"ControlNet", Part::control_net, "original", "input_hint_block.0.weight", {}},
       {"ControlNet", Part::control_net, "diffusers", "controlnet_cond_embedding.conv_in.weight", {}},
+      {"ControlNet", Part::control_net, "original", "control_model.input_blocks.0.0.weight", {}},
+      {"ControlNet", Part::control_net, "diffusers", "controlnet_blocks.0.weight", {}},
       {"ControlNet LoRA", Part::control_net, "original", "lora_controlnet", {}},
+      {"ControlNet-LLLite", Part::control_net, "kohya", "*lllite_*", {}},
       {"T2I adapter", Part::adapter, "original", "body.0.block1.weight", {}},
       {"T2I adapter", Part::adapter, "diffusers", "adapter.body.0.resnets.0.block1.weight", {}},
       {"IP-Adapter", Part::adapter, "original", "ip_adapter.1.to_k_ip.weight", {}},
+      {"AnimateDiff motion module",
+       Part::adapter,
+       "original",
+       "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight",
+       {}},
+      {kVision, Part::adapter, "transformers", "vision_model.embeddings.class_embedding", {}},
       {"textual inversion", Part::embedding, "A1111", "string_to_param.*", {}},
       {"textual inversion", Part::embedding, "A1111", "emb_params", {}},
       {"textual inversion", Part::embedding, "SDXL", "clip_g", {-1, 1280}},
+      {"textual inversion", Part::embedding, "SDXL", "clip_l", {-1, 768}},
 
       {kSvd, Part::denoiser, "original", "input_blocks.1.0.time_stack.emb_layers.1.weight", {}},
       {kSvd, Part::denoiser, "diffusers", "down_blocks.0.resnets.0.temporal_res_block.conv1.weight", {}},
@@ -151,16 +165,30 @@ bool fits(const Shape& found, const std::vector<int64_t>& wanted) {
 }
 
 std::optional<Match> match(const io::WeightFiles& files, const Signature& row) {
-  const std::string name = row.tensor;
+  const std::string_view name = row.tensor;
   if (name.starts_with('*')) {
+    const bool inside = name.ends_with('*');
+    const std::string_view part = name.substr(1, name.size() - (inside ? 2 : 1));
     for (const std::string& candidate : files.names())
-      if (candidate.ends_with(name.substr(1))) return Match{&row, candidate, "", files.find(candidate)->shape};
+      if (inside ? candidate.find(part) != std::string::npos : candidate.ends_with(part))
+        return Match{&row, candidate, "", files.find(candidate)->shape};
     return std::nullopt;
   }
   for (const std::string& prefix : prefixes_of(row.part))
-    if (const io::TensorInfo* info = files.find(prefix + name); info && fits(info->shape, row.shape))
-      return Match{&row, prefix + name, prefix, info->shape};
+    if (const io::TensorInfo* info = files.find(prefix + row.tensor); info && fits(info->shape, row.shape))
+      return Match{&row, prefix + row.tensor, prefix, info->shape};
   return std::nullopt;
+}
+
+// diffusers saves a textual inversion as one tensor under its token: vectors of a text encoder's width.
+std::optional<Match> lone_embedding(const io::WeightFiles& files) {
+  static const Signature kRow = {"textual inversion", Part::embedding, "diffusers", "", {}};
+  if (files.names().size() != 1) return std::nullopt;
+  const io::TensorInfo& info = *files.find(files.names().front());
+  const int rank = info.shape.rank();
+  const auto wide = [&] { return info.shape.back() == 768 || info.shape.back() == 1024 || info.shape.back() == 1280; };
+  if ((rank != 1 && rank != 2) || !wide() || (rank == 2 && info.shape[0] > 75)) return std::nullopt;
+  return Match{&kRow, info.name, "", info.shape};
 }
 
 std::string metadata_value(const io::WeightFiles& files, const char* key) {
@@ -281,6 +309,11 @@ Identity identify(const io::WeightFiles& files) {
             std::string(row.family) == "Stable Diffusion XL refiner" && std::string(row.tensor) == m.row->tensor)
           m.row = &row;
   const bool adapter = out.find(Part::lora) || out.find(Part::control_net) || out.find(Part::adapter);
+  // A whole CLIP has two towers, and gives its text encoder.
+  if (out.parts.size() > 1)
+    std::erase_if(out.parts, [](const Match& m) { return m.row->family == std::string("CLIP image encoder"); });
+  if (out.parts.empty())
+    if (std::optional<Match> embedding = lone_embedding(files)) out.parts.push_back(*std::move(embedding));
   // An upscaler's names are short: they count only where nothing else is there.
   if (out.parts.size() > 1) std::erase_if(out.parts, [](const Match& m) { return m.row->part == Part::upscaler; });
   if (const Match* denoiser = out.find(Part::denoiser); denoiser && !adapter) {
@@ -308,6 +341,8 @@ void expect_part(const io::WeightFiles& files, Part wanted, const std::string& w
   if (identity.find(Part::upscaler)) use = "; easel upscale takes it";
   const std::string summary = identity.summary();
   const char* article = wanted == Part::upscaler ? "an" : "a";
+  if (files.names().empty())
+    fail(ErrorCode::io, "{}: expected {} {}, found no tensors", where, article, to_string(wanted));
   if (summary == "unknown")
     fail(ErrorCode::unsupported, "{}: expected {} {}, found {} tensors of an unknown model, the first '{}'", where,
          article, to_string(wanted), files.names().size(),

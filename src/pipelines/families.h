@@ -18,8 +18,8 @@ const char* to_string(Part part) noexcept;
 struct Signature {
   const char* family;  ///< "Stable Diffusion 1.x"
   Part part;
-  const char* layout;          ///< whose names these are: "original", "diffusers", …
-  const char* tensor;          ///< name after one of the part's prefixes; beginning with '*': the end of a name
+  const char* layout;  ///< whose names these are: "original", "diffusers", …
+  const char* tensor;  ///< name after one of the part's prefixes; '*x': any name that ends so; '*x*': that holds x
   std::vector<int64_t> shape;  ///< required sizes, −1 for any; empty: any shape
   bool general = false;        ///< of the architecture at other sizes: counts only where no row before named the part
 };
@@ -54,5 +54,10 @@ void expect_part(const io::WeightFiles& files, Part wanted, const std::string& w
 /// Throws unsupported if the file holds denoisers of two families or, unless another text encoder replaces it, one that
 /// its denoiser cannot use.
 void expect_one_family(const io::WeightFiles& files, bool own_text_encoder, const std::string& where);
+
+/// What a folder without model_index.json is, as far as that can be told, with the option that takes it: "the folder of
+/// one part, AutoencoderKL; --vae takes it", "none, only the file x (LoRA)". "none" where nothing is known. Throws
+/// nothing.
+std::string describe_folder(const std::string& path);
 
 }  // namespace easel::pipelines

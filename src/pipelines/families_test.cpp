@@ -81,6 +81,22 @@ TEST(Families, OtherFilesAreToldByName) {
   EXPECT_EQ(identity_of({{"lora_unet_down_blocks_0.lora_down.weight", {4, 320}}}).summary(), "LoRA");
   EXPECT_EQ(identity_of({{"unet.down_blocks.0.to_q.lora_A.weight", {4, 320}}}).summary(), "LoRA");
   EXPECT_EQ(identity_of({{"x.hada_w1_a", {4, 320}}}).summary(), "LoHa (LoRA)");
+  EXPECT_EQ(identity_of({{"x.lokr_w1_a", {4, 320}}}).summary(), "LoKr (LoRA)");
+  EXPECT_EQ(identity_of({{"lora_unet_x.oft_blocks", {4, 4, 4}}}).summary(), "OFT (LoRA)");
+  for (const char* name : {"lora_te1_x.lora_up.weight", "base_model.model.x.to_q.lora_A.default.weight",
+                           "unet.mid_block.x.processor.to_q_lora.down.weight", "unet.x.to_q.lora.down.weight",
+                           "text_encoder.x.q_proj.lora_linear_layer.down.weight", "lora_unet_x.diff"})
+    EXPECT_EQ(identity_of({{name, {4, 320}}}).summary(), "LoRA") << name;
+  EXPECT_EQ(identity_of({{"controlnet_blocks.0.weight", {4, 4}}}).summary(), "ControlNet");
+  EXPECT_EQ(identity_of({{"lllite_unet_x.conditioning1.0.weight", {4, 3, 4, 4}}}).summary(), "ControlNet-LLLite");
+  EXPECT_EQ(identity_of({{"<cat-toy>", {768}}}).summary(), "textual inversion (embedding)");
+  EXPECT_EQ(identity_of({{"clip_l", {4, 768}}}).summary(), "textual inversion (embedding)");
+  EXPECT_EQ(identity_of({{"vision_model.embeddings.class_embedding", {1024}}}).summary(),
+            "CLIP image encoder (adapter)");
+  EXPECT_EQ(identity_of({{"vision_model.embeddings.class_embedding", {1024}},
+                         {"text_model.embeddings.token_embedding.weight", {2, 768}}})
+                .summary(),
+            "text encoder (CLIP-L)");
   EXPECT_EQ(identity_of({{"control_model.input_hint_block.0.weight", {16, 3, 3, 3}}}).summary(), "ControlNet");
   EXPECT_EQ(identity_of({{"controlnet_cond_embedding.conv_in.weight", {16, 3, 3, 3}},
                          {"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", {320, 768}}})
@@ -123,6 +139,27 @@ TEST(SingleFile, WhatIsNoModelSaysWhatItIs) {
              "FLUX");
 }
 
+TEST(Folders, WhatIsNoModelSaysWhatItIs) {
+  const auto refused_folder = [](const auto& fill) {
+    const io::TestFolder folder;
+    fill(folder);
+    return io::error_of([&] { read_model(folder.path()); });
+  };
+  const auto with_config = [&](const char* config) {
+    return refused_folder([&](const io::TestFolder& folder) { folder.write("config.json", config); });
+  };
+  EXPECT_HAS(with_config(R"({"_class_name": "ControlNetModel"})"),
+             "one part, ControlNetModel; it steers another model");
+  EXPECT_HAS(with_config(R"({"_class_name": "AutoencoderKL"})"), "--vae takes it");
+  EXPECT_HAS(with_config(R"({"architectures": ["CLIPTextModel"]})"), "--text-encoder takes it");
+  EXPECT_HAS(with_config("{"), "model_index.json, found none");
+  EXPECT_HAS(refused_folder([](const io::TestFolder& folder) {
+               file_of(folder, {{"a.lora_A.weight", {4, 320}}});
+             }),
+             "(LoRA)");
+  EXPECT_HAS(refused_folder([](const io::TestFolder&) {}), "model_index.json, found none");
+}
+
 TEST(SingleFile, MissingPartsNameTheirOption) {
   const std::string no_text = refused({{kUNet + kK1, {320, 768}}, {kVae, {2, 2, 3, 3}}}, ErrorCode::io);
   EXPECT_HAS(no_text, "no text encoder");
@@ -132,6 +169,12 @@ TEST(SingleFile, MissingPartsNameTheirOption) {
   EXPECT_HAS(xl, "--text-encoder-2 FILE");
   const std::string alone = refused({{kUNet + kK1, {320, 768}}}, ErrorCode::io);
   EXPECT_HAS(alone, "--vae FILE and --text-encoder FILE");
+}
+
+TEST(SingleFile, ScalesThatNobodyWouldApplyAreRefused) {
+  const io::TestFolder folder;
+  const auto files = io::WeightFiles::open(file_of(folder, {{"a.weight", {2, 2}}, {"a.scale_weight", {}}}));
+  EXPECT_HAS(io::error_of([&] { FileWeights(files, prefixed_names("")); }, ErrorCode::unsupported), "'a.scale_weight'");
 }
 
 TEST(SingleFile, MixedFamiliesAreRefused) {

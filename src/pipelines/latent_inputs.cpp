@@ -75,7 +75,7 @@ Component& TextToImagePipeline::Impl::vae_encoder() {
   if (!vae_encoder_)
     vae_encoder_ = std::make_unique<Component>(
         files.tiny_vae ? models::autoencoder_tiny_encoder(*files.tiny_vae) : models::autoencoder_kl_encoder(files.vae),
-        files.vae_weights, context, vae_decoder->precision(), arena);
+        files.vae_weights, context, vae_decoder->precision(), arena, !options.expand_weights);
   vae_encoder_->set_observer(encoder_observer);
   return *vae_encoder_;
 }

@@ -1,5 +1,6 @@
 #include "pipelines/model_files.h"
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 
@@ -8,7 +9,12 @@
 namespace easel::pipelines {
 
 FileWeights::FileWeights(io::WeightFiles files, NameCandidates candidates)
-    : files_(std::move(files)), candidates_(std::move(candidates)) {}
+    : files_(std::move(files)), candidates_(std::move(candidates)) {
+  for (const std::string& name : files_.names())
+    if (name.ends_with(".scale_weight"))  // without it the weight is another one
+      fail(ErrorCode::unsupported, "{}: tensor '{}': weights with a scale beside them (scaled fp8) are not read yet",
+           printable(files_.path(), 400), printable(name));
+}
 
 std::optional<StoredName> FileWeights::stored(const std::string& name) const {
   for (StoredName& candidate : candidates_(name))
@@ -57,7 +63,18 @@ exec::WeightSource::Outline FileWeights::outline(const std::string& name) const 
   const int64_t rows = rows_of_part(stored, shape, files_.path());
   if (stored.transposed) shape = {shape[1], shape[0]};
   if (rows) shape[0] = rows;
-  return {info.dtype, shape};
+  const bool as_it_stands = info.strides.empty() && !stored.transposed;
+  const BlockFormat encoding = info.packed() ? info.format : element_format(info.dtype);
+  return {info.dtype, shape, as_it_stands ? encoding : BlockFormat::none};
+}
+
+Tensor FileWeights::blocks(const std::string& name) const {
+  const StoredName stored = find(name);
+  const io::TensorInfo& info = *files_.find(stored.name);
+  const Tensor whole = files_.holder(stored.name).stored(info);
+  if (stored.of == 1) return whole;
+  const int64_t part = whole.bytes() / stored.of;  // whole rows: see outline()
+  return whole.rows(stored.part * part, (stored.part + 1) * part);
 }
 
 void FileWeights::release(const std::string& name) const {
@@ -141,8 +158,18 @@ ModelFiles read_model(const std::string& path, const ComponentPaths& replaced, b
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status))
     fail(ErrorCode::io, "{}: expected a model folder or file, found nothing", printable(path, 400));
-  return fs::is_directory(status) ? read_diffusers_folder(path, replaced, weights_required)
-                                  : read_single_file(path, replaced);
+  ModelFiles files = fs::is_directory(status) ? read_diffusers_folder(path, replaced, weights_required)
+                                              : read_single_file(path, replaced);
+  // What is given for a place that the model does not have would be left out in silence.
+  const auto expect_place = [&](const char* name, const std::string& other, const char* option) {
+    const auto is_it = [&](const TextEncoderFiles& encoder) { return encoder.name == name; };
+    if (!other.empty() && std::ranges::none_of(files.text_encoders, is_it))
+      fail(ErrorCode::invalid_argument, "{} {}: expected a model with a {}, found {}, whose encoder is its {}", option,
+           printable(other, 400), name, files.family_name(), files.text_encoders.front().name);
+  };
+  expect_place("text_encoder", replaced.text_encoder, "--text-encoder");
+  expect_place("text_encoder_2", replaced.text_encoder_2, "--text-encoder-2");
+  return files;
 }
 
 }  // namespace easel::pipelines

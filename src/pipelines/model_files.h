@@ -33,9 +33,11 @@ using NameCandidates = std::function<std::vector<StoredName>(const std::string&)
 /// The weights of one component in its files.
 class FileWeights : public exec::WeightSource {
  public:
+  /// Throws unsupported for files whose weights have scales of their own.
   FileWeights(io::WeightFiles files, NameCandidates candidates);
   Tensor load(const std::string& name) const override;
   Outline outline(const std::string& name) const override;
+  Tensor blocks(const std::string& name) const override;
   void release(const std::string& name) const override;
   std::string description() const override { return files_.path(); }
   /// Where a weight is stored; nothing if it is not there.

@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "models/clip_text.h"
+#include "sampling/names.h"
 
 namespace easel::pipelines {
 
@@ -77,6 +78,7 @@ PromptEncoder::PromptEncoder(const ModelFiles& files, std::vector<text::ClipToke
     : files_(files),
       warn_(options.warn),
       keep_(options.keep_text_encoder),
+      keep_blocks_(!options.expand_weights),
       context_(std::move(context)),
       precision_(precision),
       arena_(std::move(arena)),
@@ -123,8 +125,9 @@ void PromptEncoder::use_layers(size_t index, int clip_skip) {
     config.num_hidden_layers = layers;
   }
   if (encoder.component) encoder.earlier_seconds += encoder.component->compile_seconds();
-  encoder.component = std::make_unique<Component>(models::clip_text_model(config, tokens(), options),
-                                                  files_.text_encoders[index].weights, context_, precision_, arena_);
+  encoder.component =
+      std::make_unique<Component>(models::clip_text_model(config, tokens(), options),
+                                  files_.text_encoders[index].weights, context_, precision_, arena_, keep_blocks_);
   encoder.component->set_observer(encoder.observer);
   encoder.component->replace(replacements_[name(index)]);
   encoder.clip_skip = clip_skip;
@@ -192,9 +195,9 @@ void PromptEncoder::warn_unknown(const std::vector<std::string>& names) const {
     if (const auto found = embeddings_.unusable.find(name); found != embeddings_.unusable.end()) {
       why = found->second;
     } else if (!names_.empty()) {
-      why = "there is";
-      for (size_t i = 0; i < std::min<size_t>(names_.size(), 20); ++i) why += (i ? ", " : " ") + names_[i].name;
-      if (names_.size() > 20) why += fmt::format(" and {} more", names_.size() - 20);
+      std::vector<std::string> known;
+      for (const text::EmbeddingName& embedding : names_) known.push_back(embedding.name);
+      why = "there is none of that name" + sampling::near_names(sampling::normalized(name), known);
     }
     warn_(fmt::format("embedding:{} in the prompt is left out: {}", printable(name), printable(why, 600)));
   }

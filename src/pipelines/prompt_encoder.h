@@ -127,7 +127,7 @@ class PromptEncoder {
 
   const ModelFiles& files_;
   std::function<void(const std::string&)> warn_;
-  bool keep_;
+  bool keep_, keep_blocks_;
   device::ContextPtr context_;
   DType precision_;
   std::shared_ptr<exec::Arena> arena_;

@@ -34,6 +34,12 @@ sampling::SamplerOptions sampler_options_of(const TextToImageRequest& request) {
   return out;
 }
 
+TextToImageRequest request_of_middle_prompt(const TextToImageRequest& request) {
+  TextToImageRequest out = request;
+  out.negative_prompt = request.guidance.middle_prompt.value_or("");
+  return out;
+}
+
 sampling::NoiseOptions noise_options_of(const TextToImageRequest& request) {
   const NoiseRules& n = request.noise;
   sampling::NoiseOptions out;

@@ -19,4 +19,7 @@ sampling::NoiseOptions noise_options_of(const TextToImageRequest& request);
 /// The dtype of dense layers for a precision; automatic becomes what it stands for on this processor.
 DType chosen_dtype(Precision& precision, device::Isa isa);
 
+/// The request as if its middle prompt were the negative one: a text that AND does not divide.
+TextToImageRequest request_of_middle_prompt(const TextToImageRequest& request);
+
 }  // namespace easel::pipelines

@@ -33,11 +33,22 @@ void TextToImagePipeline::Impl::measure(const Job& job, Residency& residency, st
     text_packing = std::max(text_packing, run);
     text_weights += text.weight_bytes;
   }
-  const exec::ProgramSummary denoiser = unet->plan(unet_sizes(job, residency), {}, dtype)->summary();
+  const std::string& variant = job.perturbed() ? job.perturbed_variant : job.variant;
+  exec::ProgramSummary denoiser = unet->plan(unet_sizes(job, residency), {}, dtype, variant)->summary();
   const exec::ProgramSummary decoder = vae_decoder->plan(vae_sizes(job, residency), residency.bands, dtype)->summary();
   // Each branch has slots of its own.
-  const int64_t branches = residency.split_guidance ? 1 + static_cast<int64_t>(job.prompt.branches.size()) : 1;
-  const int64_t denoiser_run = running(denoiser) + (branches - 1) * denoiser.slot_bytes;
+  const int64_t branches =
+      residency.split_guidance ? job.beside().count() + static_cast<int64_t>(job.prompt.branches.size()) : 1;
+  int64_t sessions = branches * denoiser.slot_bytes;
+  // Outside of guidance's interval the prompt runs alone, in sessions of its own.
+  const GuidanceOptions& guidance = job.request.guidance;
+  if (job.beside().count() > 0 && (guidance.start > 0 || guidance.end < 1)) {
+    const exec::ProgramSummary alone =
+        unet->plan(unet_sizes(job, residency, residency.batch_size, {}), {}, dtype, job.variant)->summary();
+    sessions += alone.slot_bytes;
+    denoiser.arena_bytes = std::max(denoiser.arena_bytes, alone.arena_bytes);
+  }
+  const int64_t denoiser_run = denoiser.arena_bytes + sessions;
   const auto alone = [](const exec::ProgramSummary& plan, int64_t run) {
     return kProcessBytes + plan.weight_bytes + std::max(plan.pack_bytes, run);
   };
@@ -110,7 +121,7 @@ Residency TextToImagePipeline::Impl::smallest(const Job& job, int64_t budget, Va
     residency.batch_size = (residency.batch_size + 1) / 2;
     if (fits()) return residency;
   }
-  if (job.guided) {
+  if (job.beside().count() > 0) {
     residency.split_guidance = true;
     if (fits()) return residency;
   }

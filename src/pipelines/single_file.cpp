@@ -49,8 +49,8 @@ void expect_components(const Identity& identity, Family family, const ComponentP
     check(encoders > (family == Family::sdxl ? 1 : 0), replaced.text_encoder_2, "second text encoder",
           "--text-encoder-2");
   if (!missing.empty())
-    fail(ErrorCode::io, "{}: expected a whole model, found no {} in it ({}); {} supplies what is missing", where,
-         missing, identity.summary(), options);
+    fail(ErrorCode::io, "{}: expected a whole model, found no {} in it ({}); {} {} what is missing", where, missing,
+         identity.summary(), options, options.find(" and ") == std::string::npos ? "supplies" : "supply");
 }
 
 }  // namespace

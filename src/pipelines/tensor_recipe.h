@@ -1,7 +1,7 @@
 // How a tensor of a new file comes from tensors of others, written piece by piece.
 #pragma once
 
-#include <easel/cancel.h>
+#include <easel/convert.h>
 
 #include <functional>
 #include <map>
@@ -70,13 +70,6 @@ uint64_t total_bytes(const RecipeFile& file);
 /// on over several files. Throws io; invalid_argument for values that the encoding cannot hold (larger than its
 /// largest number, or not finite in blocks), naming tensor and value; cancelled.
 void write_recipes(const RecipeFile& file, uint64_t& done, const ByteProgress& progress, const CancelToken& cancel);
-
-/// What reading a written file back showed.
-struct CheckReport {
-  int64_t tensors = 0, exact = 0;  ///< exact: every value equals the source's
-  /// By encoding, the largest relative error ‖stored − source‖ / ‖source‖ of a tensor, and whose it is.
-  std::map<std::string, std::pair<double, std::string>> worst;
-};
 
 /// Opens the file as any reader would and compares it with its sources: names, shapes and encodings, every byte with
 /// what the recipe gives again, and every value with the source's. Throws io at the first difference that the encoding

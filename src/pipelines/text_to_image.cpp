@@ -1,5 +1,6 @@
 // Text to image for Stable Diffusion: encode the prompt, denoise, decode.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -60,6 +61,9 @@ namespace {
 // One per text encoder. Given folders come first, then the model's own; one vocabulary serves both of SDXL's encoders.
 std::vector<text::ClipTokenizer> load_tokenizers(const pipelines::ModelFiles& files, const LoadOptions& options) {
   std::vector<text::ClipTokenizer> out;
+  if (!options.tokenizer_2.empty() && files.text_encoders.back().name != "text_encoder_2")
+    fail(ErrorCode::invalid_argument, "--tokenizer-2 {}: expected a model with a second text encoder, found {}",
+         printable(options.tokenizer_2, 400), files.family_name());
   for (const pipelines::TextEncoderFiles& encoder : files.text_encoders) {
     const bool second = encoder.name == "text_encoder_2", alone = files.text_encoders.size() == 1;
     std::string folder = second ? options.tokenizer_2 : options.tokenizer;
@@ -100,9 +104,9 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
                                                             chosen_dtype(options.text_encoder, context->isa), arena,
                                                             [this](Component& next) { enter(next); });
   unet = std::make_unique<Component>(models::unet_2d_condition(files.unet), files.unet_weights, context,
-                                     chosen_dtype(options.unet, context->isa), arena);
+                                     chosen_dtype(options.unet, context->isa), arena, !options.expand_weights);
   vae_decoder = std::make_unique<Component>(pipelines::vae_decoder_graph(files), files.vae_weights, context,
-                                            chosen_dtype(options.vae, context->isa), arena);
+                                            chosen_dtype(options.vae, context->isa), arena, !options.expand_weights);
 
   info.path = path;
   info.family = files.family_name();
@@ -173,10 +177,20 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   resolve_adapters(job);
   // Throw for bad names, values and combinations. Mixing several conditionings takes the negative one as its origin.
   const bool always_guided = sampler_for(r)->wants_unconditional();
-  job.guided = guided_by_scale(job) || always_guided || job.prompt.mixed();
+  if (r.guidance.middle_prompt) job.middle = text_encoder->plan(pipelines::request_of_middle_prompt(r), true);
+  if (job.instructed) {
+    if (job.middle)
+      fail(ErrorCode::invalid_argument,
+           "--middle-prompt: expected a model of text alone, found one whose second condition is the picture");
+    job.middle = job.negative;  // sees the picture, without the prompt
+  }
+  job.guided = guided_by_scale(job) || always_guided || job.prompt.mixed() || job.middle.has_value();
   guidance_for(job);
   sampling::check_noise(pipelines::noise_options_of(r));
-  job.tokens = text_encoder->tokens() * pipelines::common_chunks(job.prompt, job.guided ? &job.negative : nullptr);
+  add_variants(job);
+  pipelines::PromptPlan others = job.negative;
+  if (job.middle) others.chunk_counts.merge(std::set(job.middle->chunk_counts));
+  job.tokens = text_encoder->tokens() * pipelines::common_chunks(job.prompt, job.guided ? &others : nullptr);
   job.latent_height = r.height / factor;
   job.latent_width = r.width / factor;
   if (job.batch_size == 0 || job.batch_size > r.num_images_per_prompt) job.batch_size = r.num_images_per_prompt;
@@ -201,21 +215,33 @@ std::unique_ptr<sampling::Sampler> TextToImagePipeline::Impl::sampler_for(const 
 sampling::GuidancePtr TextToImagePipeline::Impl::guidance_for(const Job& job) const {
   const GuidanceOptions& g = job.request.guidance;
   sampling::GuidanceOptions options;
-  options.scale = guided_by_scale(job) ? job.request.guidance_scale : 1;
+  // Scales up to 1 count too where something else asks for both branches (CFG++, AND, two prompts).
+  const bool unscaled = takes_guidance_scale() || (job.task == pipelines::PictureTask::instruct && !job.instructed);
+  options.scale = unscaled ? 1 : job.request.guidance_scale;
   options.always = job.guided;
   options.rescale = g.rescale;
   options.start = g.start;
   options.end = g.end;
   options.mimic_scale = g.mimic_scale;
   options.threshold_quantile = g.threshold_quantile;
-  if (job.instructed) options.middle_scale = job.request.image.image_guidance_scale;
+  options.middle_scale =
+      job.instructed ? std::optional(job.request.image.image_guidance_scale) : g.middle_guidance_scale;
+  options.pag_scale = g.pag_scale;
+  options.pag_adaptive_scale = g.pag_adaptive_scale;
+  if (g.middle_guidance_scale.has_value() != g.middle_prompt.has_value())
+    fail(ErrorCode::invalid_argument, "{}: expected together with {}, which is not given",
+         g.middle_prompt ? "--middle-prompt" : "--middle-guidance-scale",
+         g.middle_prompt ? "--middle-guidance-scale" : "--middle-prompt");
+  if (job.perturbed() && job.prompt.mixed())
+    fail(ErrorCode::invalid_argument,
+         "--pag-scale {}: expected a prompt of one conditioning of weight 1, found AND or a weight at its end",
+         g.pag_scale);
   return sampling::make_guidance(options);
 }
 
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan, int pictures,
-                                               bool negative) const {
-  const int64_t branches =
-      static_cast<int64_t>(job.prompt.branches.size()) + (negative ? 1 : 0) + (negative && job.instructed ? 1 : 0);
+                                               const Branches& beside) const {
+  const int64_t branches = static_cast<int64_t>(job.prompt.branches.size()) + beside.count();
   return {{"batch", plan.split_guidance ? pictures : pictures * branches},
           {"height", job.latent_height},
           {"width", job.latent_width},
@@ -223,7 +249,7 @@ Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& 
 }
 
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan) const {
-  return unet_sizes(job, plan, plan.batch_size, job.guided);
+  return unet_sizes(job, plan, plan.batch_size, job.beside());
 }
 
 Bindings TextToImagePipeline::Impl::vae_sizes(const Job& job, int pictures) const {
@@ -237,8 +263,36 @@ Bindings TextToImagePipeline::Impl::vae_sizes(const Job& job, const Residency& p
 std::vector<pipelines::PromptText> TextToImagePipeline::Impl::texts_of(const Job& job) {
   std::vector<pipelines::PromptText> texts;
   if (job.guided) texts = job.negative.texts();
+  if (job.middle)
+    for (pipelines::PromptText& text : job.middle->texts()) texts.push_back(std::move(text));
   for (pipelines::PromptText& text : job.prompt.texts()) texts.push_back(std::move(text));
   return texts;
+}
+
+void TextToImagePipeline::Impl::add_variants(Job& job) const {
+  const TextToImageRequest& r = job.request;
+  if (r.freeu)
+    for (const double factor : {r.freeu->b1, r.freeu->b2, r.freeu->s1, r.freeu->s2})
+      if (!(std::fabs(factor) <= 1e3))
+        fail(ErrorCode::invalid_argument, "--freeu: expected factors from -1000 to 1000, found {}", factor);
+  models::UNet2DConditionVariant variant{.perturbed_layers = {}, .freeu = r.freeu.has_value()};
+  const auto make = [&] { return models::unet_2d_condition(files.unet, variant); };
+  job.variant = variant.freeu ? "freeu" : "";
+  if (variant.freeu) unet->add_variant(job.variant, make);
+  if (!job.perturbed()) return;
+  for (std::string layer : r.guidance.pag_applied_layers) {
+    // "up.block_1.attentions_0": as diffusers' pipelines once had the names.
+    for (const auto& [old, now] : {std::pair(".block_", "_blocks."), std::pair(".attentions_", ".attentions.")})
+      if (const size_t at = layer.find(old); at != std::string::npos) layer.replace(at, std::strlen(old), now);
+    if (layer.empty())
+      fail(ErrorCode::invalid_argument, "--pag-applied-layers: expected names of layers, found an empty one");
+    variant.perturbed_layers.push_back(std::move(layer));
+  }
+  if (variant.perturbed_layers.empty())
+    fail(ErrorCode::invalid_argument, "--pag-applied-layers: expected names of layers with --pag-scale {}, found none",
+         r.guidance.pag_scale);
+  job.perturbed_variant = fmt::format("{} pag {}", job.variant, fmt::join(variant.perturbed_layers, ","));
+  unet->add_variant(job.perturbed_variant, make);
 }
 
 // ---- denoising -----------------------------------------------------------------------------------------------------
@@ -253,20 +307,37 @@ Tensor TextToImagePipeline::Impl::initial_latents(const Job& job, sampling::RunN
 
 struct TextToImagePipeline::Impl::Denoiser {
   /// more: the network's further input channels, [1, C', h, w] or empty.
-  Denoiser(Impl& pipeline, const Job& job, int count, bool with_negative, const Tensor& more)
-      : conditioning(*pipeline.text_encoder, job.prompt, with_negative ? &job.negative : nullptr,
-                     with_negative && job.instructed ? &job.negative : nullptr,
-                     pipelines::added_inputs(job.request, pipeline.files.unet)),
+  Denoiser(Impl& pipeline, const Job& job, int count, const Branches& run_beside, const Tensor& more)
+      : beside(run_beside),
+        conditioning(*pipeline.text_encoder, job.prompt, beside.negative ? &job.negative : nullptr,
+                     prompts_beside(job, beside), pipelines::added_inputs(job.request, pipeline.files.unet)),
         extra(more),
-        middle(with_negative && job.instructed),
-        negative(with_negative),
-        split(with_negative && pipeline.residency.split_guidance),
+        instructed(job.instructed && beside.middle),
+        split(beside.count() > 0 && pipeline.residency.split_guidance),
         pictures(count) {
-    const Bindings sizes = pipeline.unet_sizes(job, pipeline.residency, pictures, negative);
-    // The prompt alone, where guidance pauses, has a session of its own: others of these sizes hold other texts.
-    const int first = job.guided && !negative ? static_cast<int>(job.prompt.branches.size()) + 1 : 0;
+    const Bindings sizes = pipeline.unet_sizes(job, pipeline.residency, pictures, beside);
+    // Where guidance pauses or is another, sessions are others too: those of the same sizes hold other texts.
+    const int kind = (beside.negative ? 1 : 0) + (beside.middle ? 2 : 0) + (beside.perturbed ? 4 : 0);
+    const int first = beside == job.beside() ? 0 : (kind + 1) * static_cast<int>(job.prompt.branches.size() + 3);
+    const std::string& variant = beside.perturbed ? job.perturbed_variant : job.variant;
     for (int branch = 0; branch < (split ? conditioning.branches() : 1); ++branch)
-      sessions.push_back(pipeline.unet->session(sizes, {}, first + branch));
+      sessions.push_back(pipeline.unet->session(sizes, {}, first + branch, variant));
+    if (beside.perturbed)
+      for (int branch = 0; branch < conditioning.branches(); ++branch)
+        fill("perturbation", branch, branch + 1 == conditioning.branches() ? 1.0f : 0.0f);
+    if (job.request.freeu) {
+      const FreeU& f = *job.request.freeu;
+      const std::array<double, 4> factors = {f.b1, f.b2, f.s1, f.s2};
+      for (const auto& session : sessions)
+        std::copy(factors.begin(), factors.end(), session->tensor("freeu").span<float>().begin());
+    }
+  }
+
+  static std::vector<const pipelines::PromptPlan*> prompts_beside(const Job& job, const Branches& beside) {
+    std::vector<const pipelines::PromptPlan*> plans;
+    if (beside.middle) plans.push_back(&*job.middle);
+    if (beside.perturbed) plans.push_back(&job.prompt);
+    return plans;
   }
 
   /// Before the predictions of a step from 0: what the prompts say there.
@@ -288,10 +359,13 @@ struct TextToImagePipeline::Impl::Denoiser {
       session->run(graph::Rate::step);
     }
     conditioning.mix([this](const char* name, int branch) { return rows(name, branch); });
-    const std::span<const float> first = rows("noise_pred", 0).span<float>();
-    if (!negative) return {first, {}, {}, shape, progress};
-    const auto last = middle ? rows("noise_pred", conditioning.branches() - 1).span<float>() : std::span<float>();
-    return {rows("noise_pred", 1).span<float>(), first, last, shape, progress};
+    const auto of = [this](int branch) { return std::span<const float>(rows("noise_pred", branch).span<float>()); };
+    int next = conditioning.first_beside();
+    sampling::Branches out{of(beside.negative ? 1 : 0), {}, {}, shape, progress, timestep};
+    if (beside.negative) out.unconditional = of(0);
+    if (beside.middle) out.middle = of(next++);
+    if (beside.perturbed) out.perturbed = of(next++);
+    return out;
   }
 
   // Every branch of every picture sees the sample, and beside it the further channels; where the picture guides, the
@@ -300,7 +374,7 @@ struct TextToImagePipeline::Impl::Denoiser {
     const auto values = session.tensor("sample").span<float>();
     const std::span<const float> more = extra.defined() ? extra.span<float>() : std::span<float>();
     const size_t item = sample.size() / static_cast<size_t>(pictures), row = item + more.size();
-    const bool blind = middle && (!split || &session == sessions.front().get());
+    const bool blind = instructed && (!split || &session == sessions.front().get());
     for (size_t r = 0; r * row < values.size(); ++r) {
       const size_t picture = r % static_cast<size_t>(pictures);
       auto to = values.begin() + static_cast<ptrdiff_t>(r * row);
@@ -312,16 +386,22 @@ struct TextToImagePipeline::Impl::Denoiser {
     }
   }
 
+  void fill(const char* name, int branch, float value) const {
+    const Tensor part = rows(name, branch);
+    std::fill_n(part.data<float>(), part.numel(), value);
+  }
+
   // The part of an input or output that belongs to a branch.
   Tensor rows(const char* name, int branch) const {
     if (split) return sessions[static_cast<size_t>(branch)]->tensor(name);
     return sessions[0]->tensor(name).rows(branch * pictures, (branch + 1) * pictures);
   }
 
+  Branches beside;
   pipelines::Conditioning conditioning;
   std::vector<std::shared_ptr<exec::Session>> sessions;  // one, or one per branch
   const Tensor& extra;
-  bool middle, negative, split;
+  bool instructed, split;
   int pictures;
 };
 
@@ -336,21 +416,23 @@ class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
     last_timestep_ = static_cast<double>(pipeline.files.scheduler.value("num_train_timesteps", 1000) - 1);
     const int pictures = job.request.num_images_per_prompt;
     for (int begin = 0; begin < pictures; begin += job.batch_size)
-      denoiser(std::min(job.batch_size, pictures - begin), job.guided).at_step(0);  // no part of the first step's time
+      denoiser(std::min(job.batch_size, pictures - begin), job.beside())
+          .at_step(0);  // no part of the first step's time
   }
 
   void predict(const sampling::ModelCall& call) override {
     const int pictures = job_.request.num_images_per_prompt;
     const size_t item = call.input.size() / static_cast<size_t>(pictures);
     const double progress = 1 - call.timestep / last_timestep_;
-    const bool negative =
-        guidance_->wants_unconditional(progress) || !call.unconditional.empty() || job_.prompt.mixed();
+    const Branches beside = {
+        guidance_->wants_unconditional(progress) || !call.unconditional.empty() || job_.prompt.mixed(),
+        guidance_->wants_middle(progress), guidance_->wants_perturbed(progress)};
     for (int begin = 0, batch = 0; begin < pictures; begin += job_.batch_size, ++batch) {
       const Clock::time_point start = Clock::now();
       const int count = std::min(job_.batch_size, pictures - begin);
       const size_t offset = static_cast<size_t>(begin) * item, size = static_cast<size_t>(count) * item;
       const Shape shape = {count, pipeline_.files.vae.latent_channels, job_.latent_height, job_.latent_width};
-      Denoiser& network = denoiser(count, negative);
+      Denoiser& network = denoiser(count, beside);
       network.at_step(call.step);
       const sampling::Branches branches =
           network.predict(call.input.subspan(offset, size), call.timestep, shape, progress);
@@ -367,9 +449,9 @@ class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
   void release() { denoisers_.clear(); }
 
  private:
-  Denoiser& denoiser(int pictures, bool negative) {
-    auto& found = denoisers_[{pictures, negative}];  // the last batch may be smaller
-    if (!found) found = std::make_unique<Denoiser>(pipeline_, job_, pictures, negative, extra_);
+  Denoiser& denoiser(int pictures, const Branches& beside) {
+    auto& found = denoisers_[{pictures, beside}];  // the last batch may be smaller
+    if (!found) found = std::make_unique<Denoiser>(pipeline_, job_, pictures, beside, extra_);
     return *found;
   }
 
@@ -379,7 +461,7 @@ class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
   sampling::GuidancePtr guidance_;
   AfterBatch after_;
   double last_timestep_;
-  std::map<std::pair<int, bool>, std::unique_ptr<Denoiser>> denoisers_;
+  std::map<std::pair<int, Branches>, std::unique_ptr<Denoiser>> denoisers_;
 };
 
 TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::function<void(const StepProgress&)>& progress,

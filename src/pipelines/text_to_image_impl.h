@@ -41,6 +41,13 @@ struct TextToImagePipeline::Impl {
   /// Whether the network was distilled with guidance: the scale is an input, and no negative branch runs.
   bool takes_guidance_scale() const { return files.unet.time_cond_proj_dim > 0; }
 
+  /// What a call of the UNet runs beside the prompt's conditionings.
+  struct Branches {
+    bool negative = false, middle = false, perturbed = false;
+    int count() const { return (negative ? 1 : 0) + (middle ? 1 : 0) + (perturbed ? 1 : 0); }
+    auto operator<=>(const Branches&) const = default;
+  };
+
   /// A request with its defaults filled in.
   struct Job {
     TextToImageRequest request;
@@ -48,8 +55,12 @@ struct TextToImagePipeline::Impl {
     bool guided = false;
     int batch_size = 1;
     pipelines::PromptPlan prompt, negative;
-    int64_t tokens = 0;       ///< of the conditioning, all chunks
-    std::vector<Lora> loras;  ///< of the request, then those of the prompt
+    std::vector<Lora> loras;                      ///< of the request, then those of the prompt
+    std::optional<pipelines::PromptPlan> middle;  ///< of guidance by two prompts
+    int64_t tokens = 0;                           ///< of the conditioning, all chunks
+    /// Of the UNet: for the request, and where perturbed attention guides it; see UNet2DConditionVariant.
+    std::string variant, perturbed_variant;
+
     pipelines::PictureTask task = pipelines::PictureTask::none;
     bool extends_picture = false;  ///< edges go on to the canvas's size instead of being resized to it
     // Of a second pass (high_res_fix.cpp), which begins from what the first one made.
@@ -58,6 +69,10 @@ struct TextToImagePipeline::Impl {
     std::vector<PictureSource> pictures;  ///< or N pictures
     bool encodes_picture() const { return task != pipelines::PictureTask::none && !begins_from_latents; }
     bool instructed = false;  ///< guided by the picture too: a third branch, which sees it without the prompt
+
+    bool perturbed() const { return request.guidance.pag_scale > 0; }
+    /// All that guidance may run beside the prompt's conditionings.
+    Branches beside() const { return {guided, middle.has_value(), perturbed()}; }
   };
   /// Throws invalid_argument naming the option. to_run false: the picture that the model needs may be missing.
   Job resolve(const TextToImageRequest& request, bool to_run = true) const;
@@ -124,15 +139,17 @@ struct TextToImagePipeline::Impl {
   /// [1, 3, H, W] → mean and log variance, [1, 2C, h, w]; of a TAESD the latents, [1, C, h, w].
   Tensor encode_moments(const Job& job, const Tensor& pixels);
 
-  /// One batch of pictures through the UNet, with or without the negative prompt.
+  /// The UNet's variants that the job runs, made where they are not there yet. Throws invalid_argument.
+  void add_variants(Job& job) const;
+  /// One batch of pictures through the UNet.
   struct Denoiser;
   class GuidedNetwork;
   /// Latents of one batch → decoded [n, 3, H, W], −1 … 1.
   Tensor decode(const Job& job, const Tensor& latents);
 
-  /// Of a full batch as planned, or of one of so many pictures, with or without the negative prompt.
+  /// Of a full batch as planned, or of one of so many pictures.
   Bindings unet_sizes(const Job& job, const pipelines::Residency& plan) const;
-  Bindings unet_sizes(const Job& job, const pipelines::Residency& plan, int pictures, bool negative) const;
+  Bindings unet_sizes(const Job& job, const pipelines::Residency& plan, int pictures, const Branches& beside) const;
   Bindings vae_sizes(const Job& job, const pipelines::Residency& plan) const;
   Bindings vae_sizes(const Job& job, int pictures) const;
 

@@ -140,6 +140,17 @@ TEST(TextToImageXl, PartsThatDoNotGoTogetherAreNamed) {
   o.text_encoder_2_file = kFamilies + "lcm/text_encoder";
   EXPECT_HAS(io::error_of([&] { TextToImagePipeline::load(kFamilies + "xl", o); }, ErrorCode::unsupported),
              "--text-encoder-2");
+  // What is given for a place that a model does not have.
+  const auto misplaced = [&](const char* model, auto set) {
+    LoadOptions given = options();
+    set(given);
+    return io::error_of([&] { TextToImagePipeline::load(kFamilies + model, given); }, ErrorCode::invalid_argument);
+  };
+  const std::string other = kFamilies + "xl/text_encoder_2";
+  EXPECT_HAS(misplaced("lcm", [&](auto& l) { l.text_encoder_2_file = other; }), "whose encoder is its text_encoder");
+  EXPECT_HAS(misplaced("refiner", [&](auto& l) { l.text_encoder_file = other; }),
+             "whose encoder is its text_encoder_2");
+  EXPECT_HAS(misplaced("lcm", [&](auto& l) { l.tokenizer_2 = kFamilies + "xl/tokenizer_2"; }), "--tokenizer-2");
   // Textual inversions need a vector for each encoder.
   o = options();
   o.embeddings = {EASEL_SOURCE_DIR "/tests/goldens/prompt/embeddings/bad.safetensors"};

@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "base/fail.h"
-#include "io/safetensors.h"
+#include "io/tensor_file.h"
 
 namespace easel::pipelines {
 
@@ -15,8 +15,17 @@ namespace {
 
 constexpr int64_t kMaxVectors = 4096;
 
-const io::TensorInfo& find_vectors(const io::SafetensorsFile& file, const InversionSlot& slot, bool only_slot) {
-  if (const io::TensorInfo* info = file.find("emb_params"); info && only_slot) return *info;
+// Of the web UI's checkpoints: {"string_to_param": {"*": vectors}, …}.
+constexpr const char* kWebUiVectors = "string_to_param.*";
+
+bool is_inversion_file(const fs::path& path) {
+  const fs::path extension = path.extension();
+  return extension == ".safetensors" || extension == ".pt" || extension == ".bin";
+}
+
+const io::TensorInfo& find_vectors(const io::TensorFile& file, const InversionSlot& slot, bool only_slot) {
+  for (const char* name : {"emb_params", kWebUiVectors})
+    if (const io::TensorInfo* info = file.find(name); info && only_slot) return *info;
   if (const io::TensorInfo* info = file.find(slot.tensor)) return *info;
   if (!only_slot)
     fail(ErrorCode::io,
@@ -24,17 +33,18 @@ const io::TensorInfo& find_vectors(const io::SafetensorsFile& file, const Invers
          "no {}",
          printable(file.path(), 400), slot.tensor);
   if (file.tensors().size() != 1)
-    fail(ErrorCode::io, "{}: expected a textual inversion (the tensor emb_params, {} or a single one), found {}",
+    fail(ErrorCode::io,
+         "{}: expected a textual inversion (the tensor emb_params, string_to_param.*, {} or a single one), found {}",
          printable(file.path(), 400), slot.tensor, file.tensors().size());
   return file.tensors().front();
 }
 
 std::vector<Tensor> read_vectors(const fs::path& path, const std::vector<InversionSlot>& slots) {
   const std::string where = printable(path.string(), 400);
-  if (path.extension() != ".safetensors")
-    fail(ErrorCode::unsupported, "{}: '{}' files are not read yet; expected a textual inversion in .safetensors", where,
+  if (!is_inversion_file(path))
+    fail(ErrorCode::unsupported, "{}: expected a textual inversion in .safetensors, .pt or .bin, found '{}'", where,
          printable(path.extension().string(), 40));
-  const io::SafetensorsFile file = io::SafetensorsFile::open(path.string());
+  const io::TensorFile file = io::TensorFile::open(path.string());
   std::vector<Tensor> out;
   for (const InversionSlot& slot : slots) {
     const io::TensorInfo& info = find_vectors(file, slot, slots.size() == 1);
@@ -59,7 +69,7 @@ std::vector<fs::path> files_below(const fs::path& folder) {
   std::vector<fs::path> out;
   std::error_code error;
   for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
-    if (it->path().extension() == ".safetensors") out.push_back(it->path());
+    if (is_inversion_file(it->path())) out.push_back(it->path());
   if (error) fail(ErrorCode::io, "--embedding {}: {}", printable(folder.string(), 400), error.message());
   std::sort(out.begin(), out.end());  // the system's order is no order
   return out;

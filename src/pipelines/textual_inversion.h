@@ -26,10 +26,12 @@ struct InversionSlot {
   int64_t width;
 };
 
-/// Reads safetensors files, and all of them below folders. For one encoder the vectors are the tensor emb_params
-/// (A1111), that of the slot, or the only tensor of the file; for two, those of the slots, as many in each: [n, width]
-/// or [width] of a floating type. Of equal names the first counts. In a folder, files that do not fit are left out; a
-/// file named itself has to. Throws io, unsupported for other formats, shape_mismatch for another width.
+/// Reads .safetensors, .pt and .bin files (PyTorch checkpoints; nothing in them is ever run), and all of them below
+/// folders. For one encoder the vectors are the tensor emb_params or, in the web UI's checkpoints, "*" of
+/// string_to_param; that of the slot; or the only tensor of the file (diffusers: named as the token). For two, those of
+/// the slots, as many in each: [n, width] or [width] of a floating type. Of equal names the first counts. In a folder,
+/// files that do not fit are left out; a file named itself has to. Throws io, unsupported for other formats,
+/// shape_mismatch for another width.
 TextualInversions read_textual_inversions(const std::vector<std::string>& paths,
                                           const std::vector<InversionSlot>& slots);
 

@@ -110,4 +110,24 @@ std::vector<float> SchedulerConfig::floats(const char* field, size_t max_size) c
   return out;
 }
 
+std::vector<int> SchedulerConfig::whole_numbers(const char* field) const {
+  const json* value = find(field);
+  if (!value || value->is_null()) return {};
+  if (!value->is_array()) bad_field(field, *value, "a list of whole numbers");
+  std::vector<int> out;
+  for (const json& item : *value) {
+    const double number = item.is_number() ? item.get<double>() : std::nan("");
+    if (!(std::fabs(number) <= 1e6) || number != std::floor(number))
+      fail(ErrorCode::io, "scheduler_config.json: {}[{}]: expected a whole number, found {}", field, out.size(),
+           shown(item));
+    out.push_back(static_cast<int>(number));
+  }
+  return out;
+}
+
+bool SchedulerConfig::has(const char* field) const {
+  const json* value = find(field);
+  return value && !value->is_null();
+}
+
 }  // namespace easel::sampling

@@ -28,6 +28,10 @@ class SchedulerConfig {
   std::string optional_choice(const char* field, std::initializer_list<const char*> allowed) const;
   /// Empty where null or left out.
   std::vector<float> floats(const char* field, size_t max_size) const;
+  /// Empty where null or left out, or an empty list.
+  std::vector<int> whole_numbers(const char* field) const;
+  /// Whether it is there and not null.
+  bool has(const char* field) const;
   void set(const char* field, nlohmann::json value) { json_[field] = std::move(value); }
   /// Sets a field that is left out.
   void set_default(const char* field, nlohmann::json value) {

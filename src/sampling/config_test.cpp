@@ -15,9 +15,11 @@ namespace {
 
 using nlohmann::json;
 
-const char* const kClasses[] = {"DDPMScheduler",          "DDIMScheduler",
-                                "PNDMScheduler",          "DPMSolverMultistepScheduler",
-                                "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"};
+const char* const kClasses[] = {"DDPMScheduler",           "DDIMScheduler",
+                                "PNDMScheduler",           "DPMSolverMultistepScheduler",
+                                "EulerDiscreteScheduler",  "EulerAncestralDiscreteScheduler",
+                                "UniPCMultistepScheduler", "DEISMultistepScheduler",
+                                "SASolverScheduler"};
 
 struct Failure {
   ErrorCode code = ErrorCode::internal;
@@ -37,6 +39,11 @@ Failure failure_of(const json& config, const std::string& name = "", SamplerOpti
 #define EXPECT_HAS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 const json kConfig = {{"_class_name", "DDIMScheduler"}, {"beta_schedule", "scaled_linear"}};
+
+// A network that the sampler can run.
+json network_for(const std::string& name) {
+  return name.starts_with("flow") ? json{{"_class_name", "FlowMatchEulerDiscreteScheduler"}} : kConfig;
+}
 
 TEST(SchedulerConfig, BadFieldsAreNamed) {
   const std::vector<std::pair<const char*, json>> bad = {
@@ -105,6 +112,27 @@ TEST(SchedulerConfig, BadFieldsOfOneClass) {
       {"EulerDiscreteScheduler", "timestep_type", "sometimes"},
       {"EulerDiscreteScheduler", "use_karras_sigmas", "yes"},
       {"EulerAncestralDiscreteScheduler", "prediction_type", "sample"},
+      {"UniPCMultistepScheduler", "solver_order", 9},
+      {"UniPCMultistepScheduler", "solver_type", "bh3"},
+      {"UniPCMultistepScheduler", "predict_x0", "yes"},
+      {"UniPCMultistepScheduler", "disable_corrector", 3},
+      {"UniPCMultistepScheduler", "disable_corrector", json::array({0.5})},
+      {"UniPCMultistepScheduler", "solver_p", json::object()},
+      {"UniPCMultistepScheduler", "use_flow_sigmas", true},
+      {"DEISMultistepScheduler", "solver_order", 4},
+      {"DEISMultistepScheduler", "algorithm_type", "sde-dpmsolver++"},
+      {"SASolverScheduler", "predictor_order", 5},
+      {"SASolverScheduler", "corrector_order", 0},
+      {"SASolverScheduler", "algorithm_type", "dpmsolver"},
+      {"DPMSolverSinglestepScheduler", "solver_order", 4},
+      {"DPMSolverSinglestepScheduler", "algorithm_type", "sde-dpmsolver"},
+      {"EDMEulerScheduler", "sigma_data", 0},
+      {"EDMEulerScheduler", "sigma_min", 100},
+      {"EDMEulerScheduler", "sigma_schedule", "beta"},
+      {"EDMEulerScheduler", "prediction_type", "sample"},
+      {"EDMDPMSolverMultistepScheduler", "algorithm_type", "dpmsolver"},
+      {"IPNDMScheduler", "trained_betas", json::array({0.5, "x"})},
+      {"HeunDiscreteScheduler", "clip_sample", 1},
   };
   for (const auto& [name, field, value] : bad) {
     const Failure failure = failure_of({{"_class_name", name}, {field, value}});
@@ -169,8 +197,9 @@ TEST(SchedulerConfig, EveryNameAndClassIsKnown) {
   for (const std::string& name : sampler_names()) {
     SamplerOptions options;
     options.steps = 20;
-    EXPECT_NE(make_sampler(kConfig, name, options), nullptr) << name;
-    for (const std::string& solver : solver_names()) EXPECT_NE(make_sampler(kConfig, "k_" + solver, {}), nullptr);
+    EXPECT_NE(make_sampler(network_for(name), name, options), nullptr) << name;
+    for (const std::string& solver : solver_names())
+      EXPECT_NE(make_sampler(network_for(solver), "k_" + solver, {}), nullptr);
   }
   for (const char* name : kClasses) {
     EXPECT_NE(make_scheduler(kConfig, name, {}), nullptr);

@@ -35,26 +35,26 @@ class Ddim final : public Scheduler {
     const float beta = 1.0f - alpha;
     const float a = std::sqrt(alpha), b = std::sqrt(beta);
 
-    std::vector<float> original(sample.size());
-    predict_original(prediction_, a, b, sample, in.output, original);
+    original_.resize(sample.size());
+    predict_original(prediction_, a, b, sample, in.output, original_);
     // The direction is taken from the prediction before clipping, as in the reference.
-    std::vector<float> epsilon(in.output.begin(), in.output.end());
+    epsilon_.assign(in.output.begin(), in.output.end());
     if (prediction_ == Prediction::sample) {
-      for (size_t j = 0; j < sample.size(); ++j) epsilon[j] = (sample[j] - a * original[j]) / b;
+      for (size_t j = 0; j < sample.size(); ++j) epsilon_[j] = (sample[j] - a * original_[j]) / b;
     } else if (prediction_ == Prediction::v) {
-      for (size_t j = 0; j < sample.size(); ++j) epsilon[j] = a * in.output[j] + b * sample[j];
+      for (size_t j = 0; j < sample.size(); ++j) epsilon_[j] = a * in.output[j] + b * sample[j];
     }
-    clip_.apply(original, in.shape);
+    clip_.apply(original_, in.shape);
 
     const float variance = ((1.0f - alpha_previous) / beta) * (1.0f - alpha / alpha_previous);
     const float deviation = eta_ * std::sqrt(variance);
     const float a_previous = std::sqrt(alpha_previous);
     const float direction = std::sqrt(1.0f - alpha_previous - deviation * deviation);
-    for (size_t j = 0; j < sample.size(); ++j) sample[j] = a_previous * original[j] + direction * epsilon[j];
+    for (size_t j = 0; j < sample.size(); ++j) sample[j] = a_previous * original_[j] + direction * epsilon_[j];
     if (eta_ > 0) {
-      std::vector<float> noise(sample.size());
-      in.noise.randn(noise);
-      for (size_t j = 0; j < sample.size(); ++j) sample[j] = sample[j] + deviation * noise[j];
+      noise_.resize(sample.size());
+      in.noise.randn(noise_);
+      for (size_t j = 0; j < sample.size(); ++j) sample[j] = sample[j] + deviation * noise_[j];
     }
   }
 
@@ -68,6 +68,7 @@ class Ddim final : public Scheduler {
   float eta_;
   int64_t stride_;
   float final_alpha_bar_ = 1.0f;
+  std::vector<float> original_, epsilon_, noise_;  // of the step under way
 };
 
 }  // namespace

@@ -44,17 +44,18 @@ class Ddpm final : public Scheduler {
     const float current_alpha = alpha / alpha_previous;
     const float current_beta = 1.0f - current_alpha;
 
-    std::vector<float> original(sample.size());
-    predict_original(prediction_, std::sqrt(alpha), std::sqrt(beta), sample, in.output, original);
-    clip_.apply(original, in.shape);
+    original_.resize(sample.size());
+    predict_original(prediction_, std::sqrt(alpha), std::sqrt(beta), sample, in.output, original_);
+    clip_.apply(original_, in.shape);
 
     const float original_factor = (std::sqrt(alpha_previous) * current_beta) / beta;
     const float sample_factor = std::sqrt(current_alpha) * beta_previous / beta;
-    for (size_t j = 0; j < sample.size(); ++j) sample[j] = original_factor * original[j] + sample_factor * sample[j];
+    for (size_t j = 0; j < sample.size(); ++j) sample[j] = original_factor * original_[j] + sample_factor * sample[j];
     if (t == 0) return;
 
-    std::vector<float> noise(sample.size());
-    in.noise.randn(noise);
+    noise_.resize(sample.size());
+    const std::vector<float>& noise = noise_;
+    in.noise.randn(noise_);
     const float small = std::max(beta_previous / beta * current_beta, 1e-20f);
     if (variance_type_ == "learned") {
       for (size_t j = 0; j < sample.size(); ++j) sample[j] = sample[j] + std::sqrt(in.predicted_variance[j]) * noise[j];
@@ -81,7 +82,8 @@ class Ddpm final : public Scheduler {
   NoiseSchedule schedule_;
   Prediction prediction_;
   SampleClip clip_;
-  std::string variance_type_;  // empty: fixed_small
+  std::string variance_type_;            // empty: fixed_small
+  std::vector<float> original_, noise_;  // of the step under way
 };
 
 }  // namespace

@@ -37,12 +37,12 @@ class EulerAncestral final : public Scheduler {
     const float from = sigmas_[static_cast<size_t>(in.i)], to = sigmas_[static_cast<size_t>(in.i) + 1];
     const float up = std::sqrt(to * to * (from * from - to * to) / (from * from));
     const float dt = std::sqrt(to * to - up * up) - from;
-    std::vector<float> noise(sample.size());
-    in.noise.randn(noise);  // also for the last step, where σ_up is 0: the generator moves on as the reference's does
+    noise_.resize(sample.size());
+    in.noise.randn(noise_);  // also for the last step, where σ_up is 0: the generator moves on as the reference's does
     for (size_t j = 0; j < sample.size(); ++j) {
       const float original = euler_original(prediction_, from, sample[j], in.output[j]);
       const float moved = sample[j] + (sample[j] - original) / from * dt;
-      sample[j] = moved + noise[j] * up;
+      sample[j] = moved + noise_[j] * up;
     }
   }
 
@@ -50,6 +50,7 @@ class EulerAncestral final : public Scheduler {
 
   Prediction prediction_;
   std::vector<float> sigmas_;  // one more than timesteps
+  std::vector<float> noise_;
 };
 
 }  // namespace

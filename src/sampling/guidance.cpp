@@ -52,6 +52,7 @@ class Wrapper : public Guidance {
   explicit Wrapper(GuidancePtr inner) : inner_(std::move(inner)) {}
   bool wants_unconditional(double progress) const override { return inner_->wants_unconditional(progress); }
   bool wants_middle(double progress) const override { return inner_->wants_middle(progress); }
+  bool wants_perturbed(double progress) const override { return inner_->wants_perturbed(progress); }
 
  protected:
   GuidancePtr inner_;
@@ -89,6 +90,24 @@ class Rescaled final : public Wrapper {
 
  private:
   double phi_;
+};
+
+class PerturbedAttention final : public Wrapper {
+ public:
+  PerturbedAttention(GuidancePtr inner, double scale, double adaptive_scale)
+      : Wrapper(std::move(inner)), scale_(scale), adaptive_scale_(adaptive_scale) {}
+  bool wants_perturbed(double) const override { return true; }
+  void combine(const Branches& in, std::span<float> out) override {
+    inner_->combine(in, out);
+    constexpr double kFirst = 1000;  // whatever the network was trained with, as the reference
+    const double scale =
+        adaptive_scale_ > 0 ? std::max(0.0, scale_ - adaptive_scale_ * (kFirst - in.timestep)) : scale_;
+    const auto s = static_cast<float>(scale);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = out[i] + s * (in.conditional[i] - in.perturbed[i]);
+  }
+
+ private:
+  double scale_, adaptive_scale_;
 };
 
 class DynamicallyThresholded final : public Wrapper {
@@ -138,6 +157,7 @@ class Within final : public Wrapper {
     return active(progress) && inner_->wants_unconditional(progress);
   }
   bool wants_middle(double progress) const override { return active(progress) && inner_->wants_middle(progress); }
+  bool wants_perturbed(double progress) const override { return active(progress) && inner_->wants_perturbed(progress); }
   void combine(const Branches& in, std::span<float> out) override {
     if (active(in.progress))
       inner_->combine(in, out);
@@ -156,6 +176,9 @@ GuidancePtr no_guidance() { return std::make_unique<None>(); }
 GuidancePtr classifier_free(double scale) { return std::make_unique<ClassifierFree>(scale); }
 GuidancePtr two_prompts(double scale, double middle_scale) { return std::make_unique<TwoPrompts>(scale, middle_scale); }
 GuidancePtr rescaled(GuidancePtr inner, double phi) { return std::make_unique<Rescaled>(std::move(inner), phi); }
+GuidancePtr perturbed_attention(GuidancePtr inner, double scale, double adaptive_scale) {
+  return std::make_unique<PerturbedAttention>(std::move(inner), scale, adaptive_scale);
+}
 GuidancePtr dynamically_thresholded(GuidancePtr inner, GuidancePtr mimic, double quantile) {
   return std::make_unique<DynamicallyThresholded>(std::move(inner), std::move(mimic), quantile);
 }
@@ -178,12 +201,19 @@ GuidancePtr make_guidance(const GuidanceOptions& o) {
     fail(ErrorCode::invalid_argument, "--guidance-start {}: expected at most --guidance-end {}", o.start, o.end);
   check("threshold-quantile", o.threshold_quantile, 0, 1);
   if (o.middle_scale) check("middle-guidance-scale", *o.middle_scale, -kMost, kMost);
+  check("pag-scale", o.pag_scale, 0, kMost);
+  check("pag-adaptive-scale", o.pag_adaptive_scale, 0, kMost);
+  if (o.pag_adaptive_scale > 0 && !(o.pag_scale > 0))
+    fail(ErrorCode::invalid_argument, "--pag-adaptive-scale {}: expected with a --pag-scale above 0, found {}",
+         o.pag_adaptive_scale, o.pag_scale);
   if (o.mimic_scale) check("dynamic-thresholding", *o.mimic_scale, -kMost, kMost);
   if (o.scale <= 1 && !o.always && !o.middle_scale) {
     const char* without = o.rescale > 0 ? "--guidance-rescale" : o.mimic_scale ? "--dynamic-thresholding" : nullptr;
     if (without)
       fail(ErrorCode::invalid_argument, "{}: expected with a --guidance-scale above 1, found {}", without, o.scale);
-    return no_guidance();
+    GuidancePtr alone = no_guidance();
+    if (o.pag_scale > 0) alone = perturbed_attention(std::move(alone), o.pag_scale, o.pag_adaptive_scale);
+    return o.start > 0 || o.end < 1 ? within(std::move(alone), o.start, o.end) : std::move(alone);
   }
   const auto base = [&](double scale) {
     return o.middle_scale ? two_prompts(scale, *o.middle_scale) : classifier_free(scale);
@@ -191,6 +221,7 @@ GuidancePtr make_guidance(const GuidanceOptions& o) {
   GuidancePtr guidance = base(o.scale);
   if (o.mimic_scale)
     guidance = dynamically_thresholded(std::move(guidance), base(*o.mimic_scale), o.threshold_quantile);
+  if (o.pag_scale > 0) guidance = perturbed_attention(std::move(guidance), o.pag_scale, o.pag_adaptive_scale);
   if (o.rescale > 0) guidance = rescaled(std::move(guidance), o.rescale);
   if (o.start > 0 || o.end < 1) guidance = within(std::move(guidance), o.start, o.end);
   return guidance;

@@ -8,7 +8,10 @@
 
 #include <easel/error.h>
 
+#include "sampling/allocation_count_test.h"
+#include "sampling/model_sampling.h"
 #include "sampling/schedule_plot.h"
+#include "sampling/toy_test.h"
 
 namespace easel::sampling {
 namespace {
@@ -46,6 +49,71 @@ TEST(Guidance, TwoPromptsByHand) {
   const auto out = combined(*guidance);
   EXPECT_FLOAT_EQ(out[0], 0 + 1.5f * (2 - 0) + 4 * (1 - 2));
   EXPECT_FLOAT_EQ(out[9], 4 + 1.5f * (1 - 4) + 4 * (5 - 1));
+}
+
+TEST(Guidance, PerturbedAttentionByHand) {
+  const auto at = [](Guidance& guidance, double timestep) {
+    std::vector<float> out(kConditional.size());
+    guidance.combine({kConditional, kUnconditional, {}, kShape, 0.5, timestep, kMiddle}, out);
+    return out;
+  };
+  const auto plain = combined(*classifier_free(4));
+  const auto fixed = perturbed_attention(classifier_free(4), 3, 0),
+             adaptive = perturbed_attention(no_guidance(), 3, 0.01);
+  EXPECT_TRUE(fixed->wants_perturbed(0.5));
+  EXPECT_TRUE(fixed->wants_unconditional(0.5));
+  EXPECT_FALSE(adaptive->wants_unconditional(0.5));
+  EXPECT_FALSE(within(perturbed_attention(no_guidance(), 3, 0), 0.2, 0.6)->wants_perturbed(0.7));
+  for (size_t j = 0; j < plain.size(); ++j) {
+    const float difference = kConditional[j] - kMiddle[j];
+    EXPECT_FLOAT_EQ(at(*fixed, 10)[j], plain[j] + 3 * difference);
+    EXPECT_FLOAT_EQ(at(*adaptive, 900)[j], kConditional[j] + 2 * difference);
+    EXPECT_FLOAT_EQ(at(*adaptive, 600)[j], kConditional[j]);  // never below 0
+  }
+}
+
+// Three branches of a network with a known answer: each is the noise of normal data of another mean, so the guided one
+// is that of u + s_m·(m − u) + s·(c − m) of the means, and Euler's steps end there.
+TEST(Guidance, TwoPromptsSteerTheSample) {
+  class ThreeMeans final : public Model {
+   public:
+    explicit ThreeMeans(Guidance& guidance) : guidance_(guidance) {}
+    void predict(const ModelCall& call) override {
+      const double sigma = network_.sigma(call.timestep), scale = std::sqrt(1 + sigma * sigma);
+      const Shape shape{1, static_cast<int64_t>(call.input.size())};
+      std::vector<float> branches[3];
+      for (size_t b = 0; b < 3; ++b)
+        for (const float x : call.input) branches[b].push_back(static_cast<float>((x * scale - kMeans[b]) / sigma));
+      guidance_.combine({branches[2], branches[0], branches[1], shape, 0.5}, call.output);
+    }
+    static constexpr double kMeans[3] = {-1, 0.5, 2};
+
+   private:
+    Guidance& guidance_;
+    ModelSampling network_{SchedulerConfig(nlohmann::json::object()), TimestepRule::nearest};
+  };
+  const auto guidance = two_prompts(3, 1.5);
+  ThreeMeans network(*guidance);
+  SamplerOptions options;
+  options.steps = 8;
+  const auto sampler = make_sampler({{"_class_name", "EulerDiscreteScheduler"}}, "k_euler", options);
+  std::vector<float> sample = {0.3f, -1.2f, 0.8f, 2.0f};
+  sampler->start({}, sample);
+  GeneratorNoise noise(1);
+  sampler->run(network, sample, {1, 4}, noise, {});
+  for (const float value : sample) EXPECT_NEAR(value, -1 + 1.5 * (0.5 + 1) + 3 * (2 - 0.5), 1e-4);
+}
+
+TEST(Guidance, CallsAllocateNothing) {
+  const auto guidance = within(
+      rescaled(perturbed_attention(dynamically_thresholded(two_prompts(5, 2), two_prompts(2, 1), 0.9), 3, 0.001), 0.5),
+      0, 1);
+  std::vector<float> out(kConditional.size());
+  const Branches in{kConditional, kUnconditional, kMiddle, kShape, 0.5, 500, kMiddle};
+  guidance->combine(in, out);
+  const size_t before = allocation_count();
+  for (int i = 0; i < 10; ++i) guidance->combine(in, out);
+  EXPECT_EQ(allocation_count(), before);
 }
 
 TEST(Guidance, RescalingReachesTheDeviationOfThePrompt) {
@@ -124,6 +192,9 @@ TEST(Guidance, BadOptionsAreNamed) {
   has(refused({.rescale = 1.1}), "--guidance-rescale");
   has(refused({.start = 0.6, .end = 0.4}), "--guidance-end");
   has(refused({.scale = 1, .rescale = 0.5}), "--guidance-scale");
+  has(refused({.middle_scale = std::nan("")}), "--middle-guidance-scale");
+  has(refused({.pag_scale = -1}), "--pag-scale");
+  has(refused({.pag_adaptive_scale = 0.1}), "--pag-scale");
   has(refused({.scale = 0.5, .mimic_scale = 3}), "--dynamic-thresholding");
   has(refused({.mimic_scale = 3, .threshold_quantile = 2}), "--threshold-quantile");
 }

@@ -82,6 +82,8 @@ void ModelSampling::to_denoised(double sigma, std::span<const float> x, std::spa
     return;
   }
   for (size_t j = 0; j < x.size(); ++j) output[j] = euler_original(prediction_, s, x[j], output[j]);
+  if (clip_)
+    for (float& value : output) value = std::clamp(value, -*clip_, *clip_);
 }
 
 double ModelSampling::noise_factor(double sigma) const {

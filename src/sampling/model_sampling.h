@@ -1,6 +1,7 @@
 // What a network was trained with, seen from the noise levels: σ ↔ timestep, and its outputs as clean samples.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,6 +25,8 @@ class ModelSampling {
   /// flow_prediction) and shift. Throws io and unsupported as SchedulerConfig does.
   ModelSampling(const SchedulerConfig& config, TimestepRule rule);
 
+  /// Clean samples are clamped to ±range from now on.
+  void set_clip(double range) { clip_ = static_cast<float>(range); }
   bool is_flow() const { return prediction_ == Prediction::flow; }
   double alpha(double sigma) const { return is_flow() ? 1 - sigma : 1; }
 
@@ -50,6 +53,7 @@ class ModelSampling {
   Prediction prediction_;
   TimestepRule rule_;
   std::vector<float> sigmas_, log_sigmas_;
+  std::optional<float> clip_;
 };
 
 }  // namespace easel::sampling

@@ -1,9 +1,9 @@
 // Every update goes from ᾱ to ᾱ' by formula 9 of the paper:
 // x' = √(ᾱ'/ᾱ) · x − (ᾱ' − ᾱ) · ε / (ᾱ·√(1−ᾱ') + √(ᾱ·(1−ᾱ)·ᾱ')), with ε combined from several outputs.
 #include <cmath>
-#include <deque>
 
 #include "base/fail.h"
+#include "sampling/multistep.h"
 #include "sampling/prediction.h"
 #include "sampling/samplers.h"
 #include "sampling/schedule.h"
@@ -57,7 +57,8 @@ class Pndm final : public Scheduler {
     const int64_t previous = t - (call % 2 ? 0 : stride_ / 2);
     const int first_call = call / 4 * 4;
     const auto from = static_cast<int64_t>(timesteps_[static_cast<size_t>(first_call)]);
-    std::vector<float> output(in.output.begin(), in.output.end());
+    std::vector<float>& output = output_;
+    output.assign(in.output.begin(), in.output.end());
     const float weight = static_cast<float>(call % 4 == 0 || call % 4 == 3 ? 1.0 / 6 : 1.0 / 3);
     if (call % 4 == 0) {
       sum_.assign(output.size(), 0.0f);
@@ -71,8 +72,9 @@ class Pndm final : public Scheduler {
   void multistep(const StepInput& in, int call, std::span<float> sample) {
     auto t = static_cast<int64_t>(timesteps_[static_cast<size_t>(in.i)]);
     int64_t previous = t - stride_;
-    std::vector<float> output(in.output.begin(), in.output.end());
-    std::vector<float> from(sample.begin(), sample.end());
+    std::vector<float>&output = output_, &from = from_;
+    output.assign(in.output.begin(), in.output.end());
+    from.assign(sample.begin(), sample.end());
     if (call == 1) {
       previous = t;
       t += stride_;
@@ -80,18 +82,18 @@ class Pndm final : public Scheduler {
       remember(output);
     }
     // e(1) is the newest
-    const auto e = [&](size_t k) -> const std::vector<float>& { return outputs_[outputs_.size() - k]; };
+    const auto e = [&](size_t k) -> const std::vector<float>& { return outputs_[k - 1]; };
     const size_t n = output.size();
-    if (outputs_.size() == 1 && call == 0) {
+    if (outputs_.count() == 1 && call == 0) {
       start_ = from;
-    } else if (outputs_.size() == 1 && call == 1) {
+    } else if (outputs_.count() == 1 && call == 1) {
       for (size_t j = 0; j < n; ++j) output[j] = (output[j] + e(1)[j]) / 2.0f;
       from = start_;
-    } else if (outputs_.size() == 2) {
+    } else if (outputs_.count() == 2) {
       for (size_t j = 0; j < n; ++j) output[j] = (3.0f * e(1)[j] - e(2)[j]) / 2.0f;
-    } else if (outputs_.size() == 3) {
+    } else if (outputs_.count() == 3) {
       for (size_t j = 0; j < n; ++j) output[j] = (23.0f * e(1)[j] - 16.0f * e(2)[j] + 5.0f * e(3)[j]) / 12.0f;
-    } else if (outputs_.size() == 4) {
+    } else if (outputs_.count() == 4) {
       constexpr float scale = static_cast<float>(1.0 / 24);
       for (size_t j = 0; j < n; ++j)
         output[j] = scale * (55.0f * e(1)[j] - 59.0f * e(2)[j] + 37.0f * e(3)[j] - 9.0f * e(4)[j]);
@@ -100,8 +102,8 @@ class Pndm final : public Scheduler {
   }
 
   void remember(const std::vector<float>& output) {
-    outputs_.push_back(output);
-    if (outputs_.size() > 4) outputs_.pop_front();
+    newest_.assign(output.begin(), output.end());
+    outputs_.push(newest_);
   }
 
   void move(int64_t t, int64_t previous, const std::vector<float>& from, const std::vector<float>& output,
@@ -129,8 +131,9 @@ class Pndm final : public Scheduler {
   float final_alpha_bar_ = 1.0f;
   int prk_calls_ = 0;
   int calls_ = 0;
-  std::deque<std::vector<float>> outputs_;  // the last four
-  std::vector<float> start_, sum_;          // of the Runge-Kutta step under way
+  Outputs outputs_{4};
+  std::vector<float> newest_, output_, from_;  // of the step under way
+  std::vector<float> start_, sum_;             // of the Runge-Kutta step under way
 };
 
 }  // namespace

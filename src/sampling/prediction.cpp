@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
 
 namespace easel::sampling {
 
@@ -27,7 +26,8 @@ void Thresholding::apply(std::span<float> x, const Shape& shape) const {
   const auto items = static_cast<size_t>(shape[0]);
   const size_t size = items ? x.size() / items : 0;
   if (size == 0) return;
-  std::vector<float> magnitudes(size);
+  std::vector<float>& magnitudes = magnitudes_;
+  magnitudes.resize(size);
   for (size_t n = 0; n < items; ++n) {
     const std::span<float> item = x.subspan(n * size, size);
     std::transform(item.begin(), item.end(), magnitudes.begin(), [](float v) { return std::fabs(v); });

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <easel/shape.h>
 
@@ -27,6 +28,9 @@ struct Thresholding {
   static Thresholding from(const SchedulerConfig& config);
   /// x: [N, ...], in place.
   void apply(std::span<float> x, const Shape& shape) const;
+
+ private:
+  mutable std::vector<float> magnitudes_;  // scratch, so that steps allocate nothing
 };
 
 /// What DDPM and DDIM do to the predicted clean sample: thresholding, else clip_sample to ±clip_sample_range.

@@ -22,6 +22,8 @@ struct Entry {
   const char* solver;
   bool sigmas = false;  // has use_karras_sigmas and its like
   bool lu = false;      // has use_lu_lambdas
+  bool spacing = true;  // has timestep_spacing
+  bool edm = false;     // has sigma_schedule, karras or exponential
 };
 
 constexpr Entry kEntries[] = {
@@ -33,6 +35,15 @@ constexpr Entry kEntries[] = {
     {"euler_ancestral", "EulerAncestralDiscreteScheduler", make_euler_ancestral, "euler_ancestral"},
     {"lcm", "LCMScheduler", make_lcm, "lcm"},
     {"tcd", "TCDScheduler", make_tcd, nullptr},
+    // By their files' names in diffusers: the short ones are ComfyUI's.
+    {"unipc_multistep", "UniPCMultistepScheduler", make_unipc, "uni_pc_bh2", true},
+    {"deis_multistep", "DEISMultistepScheduler", make_deis, "deis", true},
+    {"sasolver", "SASolverScheduler", make_sa_solver, "sa_solver", true},
+    {"dpmsolver_singlestep", "DPMSolverSinglestepScheduler", make_dpm_singlestep, nullptr, true, false, false},
+    {"ipndm_scheduler", "IPNDMScheduler", make_ipndm, "ipndm", false, false, false},
+    {"edm_euler", "EDMEulerScheduler", make_edm_euler, nullptr, false, false, false, true},
+    {"edm_dpmsolver_multistep", "EDMDPMSolverMultistepScheduler", make_edm_dpm_solver, nullptr, false, false, false,
+     true},
 };
 
 // Other names; a preset is laid over the configuration, and may mean another solver in ComfyUI.
@@ -65,8 +76,16 @@ constexpr Alias kAliases[] = {
     {"dpm++_2s_a", "dpmpp_2s_ancestral"},
     {"dpm++_sde", "dpmpp_sde"},
     {"dpm++_2m_sde_heun", "dpmpp_2m_sde_heun"},
+    {"ddim_cfg++", "euler_cfg_pp"},
     {"unipc", "uni_pc"},
+    // The same steps in diffusers, for many pictures at once.
+    {"ddimparallelscheduler", "ddim"},
+    {"ddpmparallelscheduler", "ddpm"},
 };
+
+// The web UI's labels of schedules that ComfyUI names otherwise.
+constexpr std::pair<const char*, const char*> kScheduleAliases[] = {
+    {"automatic", "default"}, {"uniform", "normal"}, {"ddim", "ddim_uniform"}};
 
 // The schedules that diffusers' classes can be asked for.
 constexpr const char* kSigmaSchedules[] = {"default", "normal",   "karras",  "exponential", "beta",
@@ -118,6 +137,39 @@ Choice find_choice(const std::string& key, SchedulerConfig& config) {
   return choice;
 }
 
+// Whether the configuration is that of a network trained by flow matching; none where it does not say.
+std::optional<bool> is_flow(const nlohmann::json& config) {
+  const auto text = [&](const char* field) {
+    const auto found = config.find(field);
+    return found != config.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  const std::string name = text("_class_name"), prediction = text("prediction_type");
+  if (prediction == "flow_prediction" || name.starts_with("FlowMatch")) return true;
+  if (!name.empty() || !prediction.empty() || config.contains("beta_schedule")) return false;
+  return std::nullopt;
+}
+
+// A sampler for the other kind of network is no sampler for this one.
+void match_network(const nlohmann::json& config, const std::string& name, Choice& choice, SchedulerConfig& fields) {
+  const std::optional<bool> flow = is_flow(config);
+  const bool flow_class = choice.solver && choice.solver->flow_class;
+  if (flow == false && flow_class)
+    fail(ErrorCode::invalid_argument,
+         "--sampler {}: expected a network trained by flow matching, found one that predicts {} (prediction_type of "
+         "scheduler_config.json); use euler",
+         printable(name, 40), config.value("prediction_type", "epsilon"));
+  if (flow != true || name.empty() || flow_class) return;
+  // diffusers' other classes read no flow; ComfyUI's samplers of these names do.
+  fields.set("prediction_type", "flow_prediction");
+  if (!choice.solver)
+    fail(ErrorCode::invalid_argument,
+         "--sampler {}: expected a network that predicts epsilon, v or the sample, found flow_prediction "
+         "(prediction_type or _class_name of scheduler_config.json); use euler, heun or dpmpp_2m",
+         choice.entry->name);
+  choice.entry = nullptr;
+  choice.comfy = true;
+}
+
 // Options that only ComfyUI's rules know; their name, or "".
 std::string comfy_option(const SamplerOptions& options) {
   if (!options.sigmas.empty()) return "--sigmas";
@@ -131,7 +183,9 @@ std::string comfy_option(const SamplerOptions& options) {
 // Whether diffusers' class of that name has the schedule.
 bool has_schedule(const Choice& choice, const std::string& schedule) {
   if (!is_one_of(schedule, kSigmaSchedules)) return false;
-  if (schedule == "default" || schedule == "normal" || is_spacing(schedule)) return true;
+  if (is_spacing(schedule)) return !choice.entry || choice.entry->spacing;
+  if (schedule == "default" || schedule == "normal") return true;
+  if (choice.entry && choice.entry->edm) return schedule == "karras" || schedule == "exponential";
   if (schedule == "lu") return choice.entry && choice.entry->lu;
   return choice.entry ? choice.entry->sigmas : choice.solver->class_name != nullptr;
 }
@@ -145,6 +199,7 @@ void apply_sigma_schedule(const std::string& schedule, SchedulerConfig& config) 
   for (const char* name : {"karras", "exponential", "beta"})
     config.set(("use_" + std::string(name) + "_sigmas").c_str(), schedule == name);
   config.set("use_lu_lambdas", schedule == "lu");
+  if (schedule == "karras" || schedule == "exponential") config.set("sigma_schedule", schedule);
 }
 
 void check_options(const SamplerOptions& options) {
@@ -206,6 +261,7 @@ Choice choose(const nlohmann::json& config, const std::string& name, std::string
   if (choice.entry || choice.solver) return choice;
   std::vector<std::string> names = sampler_names();
   for (const Entry& entry : kEntries) names.emplace_back(entry.class_name);
+  for (std::string& class_name : solver_class_names()) names.push_back(std::move(class_name));
   if (name.empty())
     fail(ErrorCode::unsupported, "scheduler_config.json: _class_name: unknown scheduler \"{}\"{}",
          printable(wanted, 60), near_names(key, names));
@@ -276,7 +332,10 @@ std::unique_ptr<Sampler> make_sampler(const nlohmann::json& config, const std::s
   SchedulerConfig fields(config);
   std::string schedule = options.sigma_schedule.value_or("");
   if (!schedule.empty()) schedule = normalized(schedule);
-  const Choice choice = choose(config, name, schedule, fields);
+  for (const auto& [label, known] : kScheduleAliases)
+    if (schedule == label) schedule = known;
+  Choice choice = choose(config, name, schedule, fields);
+  match_network(config, name, choice, fields);
   if (schedule == "default") schedule = "";
   const char* shown = choice.entry ? choice.entry->name : choice.solver->name;
   const std::vector<std::string> known = sigma_schedule_names();

@@ -25,6 +25,19 @@ std::unique_ptr<Scheduler> make_dpm_solver(const SchedulerConfig& config, const 
 std::unique_ptr<Scheduler> make_euler(const SchedulerConfig& config, const SamplerOptions& options);
 /// Euler steps to a lower noise level, then fresh noise up to the next one (k-diffusion, Crowson 2022).
 std::unique_ptr<Scheduler> make_euler_ancestral(const SchedulerConfig& config, const SamplerOptions& options);
+/// Lu et al. 2022, single steps: blocks of up to three iterations (orders 1 to 3), deterministic and SDE.
+std::unique_ptr<Scheduler> make_dpm_singlestep(const SchedulerConfig& config, const SamplerOptions& options);
+/// Zhao et al. 2023 (UniPC), orders 1 to 8, B(h) of either kind, of the clean sample or the noise.
+std::unique_ptr<Scheduler> make_unipc(const SchedulerConfig& config, const SamplerOptions& options);
+/// Zhang & Chen 2022 (DEIS), tAB over ln ρ, orders 1 to 3.
+std::unique_ptr<Scheduler> make_deis(const SchedulerConfig& config, const SamplerOptions& options);
+/// Xue et al. 2023 (SA-Solver), predictor and corrector of orders 1 to 4; τ = eta (1) at timesteps 200 to 800, else 0.
+std::unique_ptr<Scheduler> make_sa_solver(const SchedulerConfig& config, const SamplerOptions& options);
+/// Zhang & Chen 2022 (iPNDM) as trained on a quarter circle, x = α·x0 + β·noise with timesteps from 1 to 0.
+std::unique_ptr<Scheduler> make_ipndm(const SchedulerConfig& config, const SamplerOptions& options);
+/// Karras et al. 2022, algorithm 1, and DPM-Solver++, both with the paper's levels and preconditioning.
+std::unique_ptr<Scheduler> make_edm_euler(const SchedulerConfig& config, const SamplerOptions& options);
+std::unique_ptr<Scheduler> make_edm_dpm_solver(const SchedulerConfig& config, const SamplerOptions& options);
 
 /// Luo et al. 2023, and Zheng et al. 2024 (TCD, with its γ as eta, 0.3 by default).
 std::unique_ptr<Scheduler> make_lcm(const SchedulerConfig& config, const SamplerOptions& options);

@@ -182,6 +182,7 @@ std::vector<double> arange_down(double start, double step) {
 
 std::vector<float> linspace_f32(double start, double stop, int64_t count) {
   const auto first = static_cast<float>(start), last = static_cast<float>(stop);
+  if (count == 1) return {first};
   const float step = (last - first) / static_cast<float>(count - 1);
   std::vector<float> out(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i)

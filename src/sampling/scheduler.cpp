@@ -27,18 +27,21 @@ void Scheduler::step(int i, std::span<const float> model_output, std::span<float
   if (shape.rank() < 2 || static_cast<size_t>(shape.numel()) != sample.size())
     fail(ErrorCode::shape_mismatch, "sampler: sample: expected [N, C, ...] of {} values, found shape {}", sample.size(),
          shape.str());
-  std::vector<float> mean, variance;
+  std::span<const float> variance;
   if (model_output.size() == 2 * sample.size() && !sample.empty()) {
     // [N, 2C, ...]: the first C channels of each item are the mean prediction, the others the variance
     const size_t item = sample.size() / static_cast<size_t>(shape[0]);
-    mean.reserve(sample.size());
-    variance.reserve(sample.size());
+    mean_.clear();
+    variance_.clear();
+    mean_.reserve(sample.size());
+    variance_.reserve(sample.size());
     for (auto from = model_output.begin(); from != model_output.end(); from += static_cast<ptrdiff_t>(2 * item)) {
       const auto middle = from + static_cast<ptrdiff_t>(item);
-      mean.insert(mean.end(), from, middle);
-      variance.insert(variance.end(), middle, middle + static_cast<ptrdiff_t>(item));
+      mean_.insert(mean_.end(), from, middle);
+      variance_.insert(variance_.end(), middle, middle + static_cast<ptrdiff_t>(item));
     }
-    model_output = mean;
+    model_output = mean_;
+    variance = variance_;
   } else if (model_output.size() != sample.size()) {
     fail(ErrorCode::shape_mismatch, "sampler: model output: expected {} values as the sample has, found {}",
          sample.size(), model_output.size());

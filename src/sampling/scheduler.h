@@ -59,6 +59,7 @@ class Scheduler : public Sampler {
 
   int first_ = 0, last_ = -1;  // the iterations that run() takes; −1: all
   int next_ = -1;              // the iteration to come; −1: any
+  std::vector<float> mean_, variance_;
 };
 
 /// The scheduler of a diffusers scheduler_config.json, for the names and classes that are stepped by hand: as

@@ -23,10 +23,10 @@ constexpr SolverEntry kSolvers[] = {
     {.name = "euler_cfg_pp", .class_name = nullptr, .solve = solve_euler_cfg_pp, .unconditional = true},
     {.name = "euler_ancestral", .class_name = nullptr, .solve = solve_euler_ancestral, .noise = gaussian, .eta = 1, .flow = true},
     {.name = "euler_ancestral_cfg_pp", .class_name = nullptr, .solve = solve_euler_ancestral_cfg_pp, .noise = gaussian, .eta = 1, .unconditional = true},
-    {.name = "heun", .class_name = "HeunDiscreteScheduler", .solve = solve_heun, .calls = two, .flow = true},
+    {.name = "heun", .class_name = "HeunDiscreteScheduler", .solve = solve_heun, .calls = two, .clips = true, .sd_betas = true, .flow = true},
     {.name = "heunpp2", .class_name = nullptr, .solve = solve_heunpp2, .calls = up_to_three, .flow = true},
-    {.name = "dpm_2", .class_name = "KDPM2DiscreteScheduler", .solve = solve_dpm_2, .calls = two, .discard_penultimate = true, .rounded_karras = true, .flow = true},
-    {.name = "dpm_2_ancestral", .class_name = "KDPM2AncestralDiscreteScheduler", .solve = solve_dpm_2_ancestral, .noise = gaussian, .eta = 1, .calls = two, .discard_penultimate = true, .rounded_karras = true},
+    {.name = "dpm_2", .class_name = "KDPM2DiscreteScheduler", .solve = solve_dpm_2, .calls = two, .discard_penultimate = true, .rounded_karras = true, .sd_betas = true, .flow = true},
+    {.name = "dpm_2_ancestral", .class_name = "KDPM2AncestralDiscreteScheduler", .solve = solve_dpm_2_ancestral, .noise = gaussian, .eta = 1, .calls = two, .discard_penultimate = true, .rounded_karras = true, .sd_betas = true},
     {.name = "lms", .class_name = nullptr, .solve = solve_lms, .flow = true},
     {.name = "dpm_fast", .class_name = nullptr, .solve = solve_dpm_fast, .noise = gaussian},
     {.name = "dpm_adaptive", .class_name = nullptr, .solve = solve_dpm_adaptive, .noise = gaussian, .calls = adaptive},
@@ -60,7 +60,8 @@ constexpr SolverEntry kSolvers[] = {
     {.name = "uni_pc", .class_name = nullptr, .solve = solve_uni_pc, .discard_penultimate = true},
     {.name = "uni_pc_bh2", .class_name = nullptr, .solve = solve_uni_pc_bh2, .discard_penultimate = true},
     // diffusers' own: the last step is as the others
-    {.name = "lms_discrete", .class_name = "LMSDiscreteScheduler", .solve = solve_lms_open},
+    {.name = "lms_discrete", .class_name = "LMSDiscreteScheduler", .solve = solve_lms_open, .whole_karras = true},
+    {.name = "dpmsolver_sde", .class_name = "DPMSolverSDEScheduler", .solve = solve_dpmpp_sde, .noise = brownian, .eta = 1, .calls = two, .whole_karras = true, .sd_betas = true},
     {.name = "flow_match_euler", .class_name = "FlowMatchEulerDiscreteScheduler", .solve = solve_euler, .flow_class = true, .flow = true},
 };
 // clang-format on
@@ -75,6 +76,19 @@ class CudaNoise final : public NoiseSource {
 
  private:
   NoiseSource& seeds_;
+};
+
+// A seed that the configuration gives, over the numbers of another source.
+class SeededNoise final : public NoiseSource {
+ public:
+  SeededNoise(NoiseSource& numbers, uint64_t seed) : numbers_(numbers), seed_(seed) {}
+  void randn(std::span<float> out) override { numbers_.randn(out); }
+  std::vector<uint64_t> brownian_seeds() const override { return {seed_}; }
+  void seeded_randn(uint64_t seed, std::span<float> out) const override { numbers_.seeded_randn(seed, out); }
+
+ private:
+  NoiseSource& numbers_;
+  uint64_t seed_;
 };
 
 class SigmaSampler final : public Sampler {
@@ -109,6 +123,7 @@ class SigmaSampler final : public Sampler {
 
   bool wants_unconditional() const override { return solver_.unconditional; }
   bool always_starts_from_original() const override { return scheduled_; }
+  void set_brownian_seed(uint64_t seed) { brownian_seed_ = seed; }
 
   void start(std::span<const float> original, std::span<float> noise) const override {
     if (!original.empty() && original.size() != noise.size())
@@ -124,7 +139,10 @@ class SigmaSampler final : public Sampler {
   void run(Model& model, std::span<float> sample, const Shape& shape, NoiseSource& noise, const StepObserver& observer,
            const KeptPart* kept) override {
     CudaNoise cuda(noise);
-    NoiseSource& source = solver_.physical_rng ? static_cast<NoiseSource&>(cuda) : noise;
+    SeededNoise seeded(noise, brownian_seed_.value_or(0));
+    NoiseSource& source = solver_.physical_rng ? static_cast<NoiseSource&>(cuda)
+                          : brownian_seed_     ? static_cast<NoiseSource&>(seeded)
+                                               : noise;
     SolverRun run({network_, sigmas_, timesteps_, options_, solver_.noise, solver_.unconditional,
                    options_.eta.value_or(solver_.eta), kept, scheduled_ || (kept && kept->differential), !scheduled_},
                   model, sample, shape, source, observer);
@@ -150,6 +168,7 @@ class SigmaSampler final : public Sampler {
   double first_factor_;
   SamplerOptions options_;
   bool scheduled_;  // by ComfyUI's rules
+  std::optional<uint64_t> brownian_seed_;
 };
 
 // The levels of diffusers' FlowMatchEulerDiscreteScheduler: even between the ends of the shifted trained ones, and
@@ -199,11 +218,32 @@ std::vector<std::string> solver_names() {
   return names;
 }
 
+std::vector<std::string> solver_class_names() {
+  std::vector<std::string> names;
+  for (const SolverEntry& entry : kSolvers)
+    if (entry.class_name) names.emplace_back(entry.class_name);
+  return names;
+}
+
 std::unique_ptr<Sampler> make_configured_sampler(const SolverEntry& solver, const SchedulerConfig& config,
                                                  const SamplerOptions& options) {
   SchedulerConfig fields = config;
   if (solver.flow_class) fields.set("prediction_type", "flow_prediction");
+  if (solver.sd_betas) {
+    fields.set_default("beta_start", 0.00085);
+    fields.set_default("beta_end", 0.012);
+  }
+  // Fields of other classes, which theirs does not have.
+  fields.set("interpolation_type", "linear");
+  fields.set("final_sigmas_type", "zero");
+  fields.set("rescale_betas_zero_snr", false);
+  if (solver.whole_karras && sigma_spacing_of(config, false) == SigmaSpacing::karras) {
+    fields.set("sigma_min", nullptr);
+    fields.set("sigma_max", nullptr);
+  }
   ModelSampling network(fields, TimestepRule::interpolated);
+  if (solver.clips && config.boolean("clip_sample", false))
+    network.set_clip(config.number("clip_sample_range", 1.0, 0, 1e30));
   const SigmaLevels levels =
       network.is_flow() ? flow_levels(fields, network, options.steps) : sigma_levels(fields, options.steps);
   std::vector<double> sigmas(levels.sigmas.begin(), levels.sigmas.end()), timesteps = levels.timesteps;
@@ -211,8 +251,11 @@ std::unique_ptr<Sampler> make_configured_sampler(const SolverEntry& solver, cons
     for (double& t : timesteps) t = std::nearbyint(t);
   cut(options, sigmas, timesteps);
   const double factor = options.start_step == 0 ? levels.init_noise_sigma : sigmas.front();
-  return std::make_unique<SigmaSampler>(solver, std::move(network), std::move(sigmas), std::move(timesteps), factor,
-                                        options, false);
+  auto sampler = std::make_unique<SigmaSampler>(solver, std::move(network), std::move(sigmas), std::move(timesteps),
+                                                factor, options, false);
+  if (config.has("noise_sampler_seed"))
+    sampler->set_brownian_seed(static_cast<uint64_t>(config.integer("noise_sampler_seed", 0, 0, INT64_MAX)));
+  return sampler;
 }
 
 std::unique_ptr<Sampler> make_scheduled_sampler(const SolverEntry& solver, const SchedulerConfig& config,

@@ -24,6 +24,9 @@ struct SolverEntry {
   bool unconditional = false;        ///< CFG++
   bool discard_penultimate = false;  ///< in ComfyUI's schedules
   bool rounded_karras = false;       ///< diffusers' class rounds the timesteps of use_karras_sigmas
+  bool whole_karras = false;         ///< … takes no sigma_min and sigma_max with them
+  bool clips = false;                ///< … has clip_sample
+  bool sd_betas = false;             ///< … has Stable Diffusion's betas by default
   bool flow_class = false;           ///< diffusers' class is for flow-matching networks
   bool flow = false;                 ///< also solves flow-matching networks
   bool physical_rng = false;         ///< draws from torch's CUDA generator whatever --rng says
@@ -31,8 +34,9 @@ struct SolverEntry {
 
 /// By the short name or diffusers' class name, normalized; nullptr if there is none.
 const SolverEntry* find_solver(const std::string& name);
-/// The short names.
+/// The short names, and those of diffusers' classes.
 std::vector<std::string> solver_names();
+std::vector<std::string> solver_class_names();
 
 /// diffusers' reading: levels, timesteps and first factor as its scheduler of that name has them.
 std::unique_ptr<Sampler> make_configured_sampler(const SolverEntry& solver, const SchedulerConfig& config,

@@ -83,62 +83,76 @@ void q8_0(const float* x, uint8_t* b) noexcept {
   }
 }
 
+// Four numbers at once. Sums are added lane by lane, then halves pairwise: one order for every processor.
+using Four = float __attribute__((vector_size(16)));
+
+Four load(const float* p) noexcept {
+  Four v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+float sum(Four v) noexcept { return (v[0] + v[2]) + (v[1] + v[3]); }
+/// nearest() as numbers: adding 1.5·2²³ rounds to a whole one, ties to even.
+Four nearest(Four v, float min, float max) noexcept {
+  v = v > min ? v : Four{} + min;
+  v = v < max ? v : Four{} + max;
+  return (v + 12582912.0f) - 12582912.0f;
+}
+
 struct ScaleMin {
   float scale = 0, min = 0;  ///< x ≈ scale · level − min, min ≥ 0
 };
 
-// Of nstep + 1 trial scales, each refined by weighted least squares, the one with the least weighted squared error.
-ScaleMin fit_scale_and_min(const float* x, int levels, const float* weights, uint8_t* best, float first,
-                           int steps) noexcept {
-  constexpr int kCount = 32;
-  uint8_t trial[kCount];
-  float min = x[0], max = x[0], sum_w = 0, sum_x = 0;
-  for (int i = 0; i < kCount; ++i) {
-    min = std::min(min, x[i]);
-    max = std::max(max, x[i]);
-    sum_w += weights[i];
-    sum_x += weights[i] * x[i];
+// Of steps + 1 trial scales, each refined by weighted least squares, the one with the least weighted squared error.
+ScaleMin fit_scale_and_min(const float* values, int levels, const float* weighing, float first, int steps) noexcept {
+  constexpr int kParts = 8;  // of 4: a sub-block
+  Four x[kParts], w[kParts], trial[kParts], sum_w{}, sum_x{};
+  float min = values[0], max = values[0];
+  for (int i = 0; i < 4 * kParts; ++i) {
+    min = std::min(min, values[i]);
+    max = std::max(max, values[i]);
+  }
+  for (int i = 0; i < kParts; ++i) {
+    x[i] = load(values + 4 * i);
+    w[i] = load(weighing + 4 * i);
+    sum_w += w[i];
+    sum_x += w[i] * x[i];
   }
   min = std::min(min, 0.0f);
-  const float lowest = min, range = max - min;
-  if (!(range > 0) || !(static_cast<float>(levels) / range <= std::numeric_limits<float>::max())) {
-    std::fill_n(best, kCount, uint8_t{0});
-    return {0, -min};
-  }
-  const auto error_of = [&](float scale, float offset, const uint8_t* q) {
-    float error = 0;
-    for (int i = 0; i < kCount; ++i) {
-      const float difference = scale * static_cast<float>(q[i]) + offset - x[i];
-      error += weights[i] * (difference * difference);
+  const float lowest = min, range = max - min, top = static_cast<float>(levels);
+  if (!(range > 0) || !(top / range <= std::numeric_limits<float>::max())) return {0, -min};
+  const auto error_of = [&](float scale, float offset) {
+    Four error{};
+    for (int i = 0; i < kParts; ++i) {
+      const Four difference = scale * trial[i] + offset - x[i];
+      error += w[i] * (difference * difference);
     }
-    return error;
+    return sum(error);
   };
-  const float plain = static_cast<float>(levels) / range;
+  const float plain = top / range, all_w = sum(sum_w), all_x = sum(sum_x);
   float scale = 1 / plain;
-  for (int i = 0; i < kCount; ++i) best[i] = static_cast<uint8_t>(nearest(plain * (x[i] - lowest), 0, levels));
-  float best_error = error_of(scale, min, best);
+  for (int i = 0; i < kParts; ++i) trial[i] = nearest(plain * (x[i] - lowest), 0, top);
+  float best_error = error_of(scale, min);
   for (int step = 0; step <= steps; ++step) {
-    const float inverse_scale = (first + 0.1f * static_cast<float>(step) + static_cast<float>(levels)) / range;
-    float sum_l = 0, sum_l2 = 0, sum_xl = 0;
-    for (int i = 0; i < kCount; ++i) {
-      const int q = nearest(inverse_scale * (x[i] - lowest), 0, levels);
-      trial[i] = static_cast<uint8_t>(q);
-      const auto l = static_cast<float>(q);
-      sum_l += weights[i] * l;
-      sum_l2 += weights[i] * l * l;
-      sum_xl += weights[i] * l * x[i];
+    const float inverse_scale = (first + 0.1f * static_cast<float>(step) + top) / range;
+    Four of_l{}, of_l2{}, of_xl{};
+    for (int i = 0; i < kParts; ++i) {
+      trial[i] = nearest(inverse_scale * (x[i] - lowest), 0, top);
+      of_l += w[i] * trial[i];
+      of_l2 += w[i] * trial[i] * trial[i];
+      of_xl += w[i] * trial[i] * x[i];
     }
-    const float determinant = sum_w * sum_l2 - sum_l * sum_l;
+    const float sum_l = sum(of_l), sum_l2 = sum(of_l2), sum_xl = sum(of_xl);
+    const float determinant = all_w * sum_l2 - sum_l * sum_l;
     if (!(determinant > 0)) continue;
-    float this_scale = (sum_w * sum_xl - sum_x * sum_l) / determinant;
-    float this_min = (sum_l2 * sum_x - sum_l * sum_xl) / determinant;
+    float this_scale = (all_w * sum_xl - all_x * sum_l) / determinant;
+    float this_min = (sum_l2 * all_x - sum_l * sum_xl) / determinant;
     if (this_min > 0) {
       this_min = 0;
       this_scale = sum_xl / sum_l2;
     }
-    const float error = error_of(this_scale, this_min, trial);
+    const float error = error_of(this_scale, this_min);
     if (error < best_error) {
-      std::copy_n(trial, kCount, best);
       best_error = error;
       scale = this_scale;
       min = this_min;
@@ -159,8 +173,8 @@ void q45_k(const float* x, uint8_t* b, bool five) noexcept {
     for (int i = 0; i < 32; ++i) squares += x[32 * j + i] * x[32 * j + i];
     const float mean = std::sqrt(squares / 32);
     for (int i = 0; i < 32; ++i) weights[i] = mean + std::fabs(x[32 * j + i]);
-    parts[j] = five ? fit_scale_and_min(x + 32 * j, levels, weights, q + 32 * j, -0.5f, 15)
-                    : fit_scale_and_min(x + 32 * j, levels, weights, q + 32 * j, -1.0f, 20);
+    parts[j] = five ? fit_scale_and_min(x + 32 * j, levels, weights, -0.5f, 15)
+                    : fit_scale_and_min(x + 32 * j, levels, weights, -1.0f, 20);
     max_scale = std::max(max_scale, parts[j].scale);
     max_min = std::max(max_min, parts[j].min);
   }
@@ -182,8 +196,8 @@ void q45_k(const float* x, uint8_t* b, bool five) noexcept {
   const float d = get_half(b), m = get_half(b + 2);
   for (int j = 0; j < 8; ++j) {
     const float step = d * static_cast<float>(scale[j]), offset = m * static_cast<float>(min[j]);
-    if (step == 0) continue;
-    for (int i = 32 * j; i < 32 * j + 32; ++i) q[i] = static_cast<uint8_t>(nearest((x[i] + offset) / step, 0, levels));
+    for (int i = 32 * j; i < 32 * j + 32; ++i)
+      q[i] = step == 0 ? uint8_t{0} : static_cast<uint8_t>(nearest((x[i] + offset) / step, 0, levels));
   }
   uint8_t *high = b + 16, *qs = b + (five ? 48 : 16);
   if (five) std::fill_n(high, 32, uint8_t{0});
@@ -195,32 +209,32 @@ void q45_k(const float* x, uint8_t* b, bool five) noexcept {
     }
 }
 
-// The scale s for which s · level is nearest to x, weighted by x², with levels −32 … 31.
-float fit_scale(const float* x) noexcept {
-  constexpr int kLevels = 32;
-  constexpr float kNothing = 1e-15f;
+// The scale s for which s · level is nearest to the 16 values, weighted by their squares, with levels −32 … 31.
+float fit_scale(const float* values) noexcept {
+  constexpr float kLevels = 32, kNothing = 1e-15f;
   float extreme = 0;
   for (int i = 0; i < 16; ++i)
-    if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
+    if (std::fabs(values[i]) > std::fabs(extreme)) extreme = values[i];
   if (std::fabs(extreme) < kNothing) return 0;
+  const Four x[4] = {load(values), load(values + 4), load(values + 8), load(values + 12)};
   float scale = 0, best = 0;
   const auto consider = [&](float inverse_scale, bool first) {
-    float sum_xl = 0, sum_l2 = 0;
-    for (int i = 0; i < 16; ++i) {
-      const auto l = static_cast<float>(nearest(inverse_scale * x[i], -kLevels, kLevels - 1));
-      const float w = x[i] * x[i];
-      sum_xl += w * x[i] * l;
-      sum_l2 += w * l * l;
+    Four of_xl{}, of_l2{};
+    for (const Four& part : x) {
+      const Four l = nearest(inverse_scale * part, -kLevels, kLevels - 1), w = part * part;
+      of_xl += w * part * l;
+      of_l2 += w * l * l;
     }
+    const float sum_xl = sum(of_xl), sum_l2 = sum(of_l2);
     if (!(sum_l2 > 0)) return;
     if (first || sum_xl * sum_xl > best * sum_l2) {
       scale = sum_xl / sum_l2;
       best = scale * sum_xl;
     }
   };
-  consider(-static_cast<float>(kLevels) / extreme, true);
+  consider(-kLevels / extreme, true);
   for (int step = -9; step <= 9; ++step)
-    if (step != 0) consider(-(static_cast<float>(kLevels) + 0.1f * static_cast<float>(step)) / extreme, false);
+    if (step != 0) consider(-(kLevels + 0.1f * static_cast<float>(step)) / extreme, false);
   return scale;
 }
 

@@ -195,6 +195,25 @@ class Formats(Case):
             self.convert(path, wide, "--check", "--quiet")
             self.assertEqual(self.latents(wide, "--tokenizer", TOKENIZER), found)
 
+    def test_packed_weights_stay_packed(self):
+        for name, dtype in (("w.gguf", "q8_0"), ("w4.gguf", "q4_0"), ("w.safetensors", "f8_e4m3")):
+            path = self.folder / name
+            self.convert(SINGLE, path, "--dtype", dtype, "--quiet")
+            args = ["--tokenizer", TOKENIZER]
+
+            def plan(*extra):
+                done = run("inspect", "--model", path, *args, "--dtype", "fp32", "--json", *extra)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                parts = json.loads(done.stdout)["components"]
+                return [sum(part[key] for part in parts) for key in ("block_bytes", "weight_bytes", "parameters")]
+
+            (kept, bytes_kept, parameters), (none, bytes_expanded, _) = plan(), plan("--expand-weights")
+            self.assertEqual(none, 0)
+            # What is not sensitive: more than half of the values, in little more than one byte each.
+            self.assertGreater(kept, 0.2 * parameters, dtype)
+            self.assertLess(bytes_kept, 0.7 * bytes_expanded, dtype)
+            self.assertEqual(self.latents(path, *args), self.latents(path, *args, "--expand-weights"), dtype)
+
     def test_merges(self):
         doubled = {}
         for name, (dtype, shape, data) in raw_tensors(SINGLE).items():

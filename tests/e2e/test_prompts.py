@@ -150,13 +150,33 @@ class BadInput(Case):
         self.refused(1, "wide.safetensors", "[1,", args=[*args, EMBEDDINGS / "wide.safetensors"])
         pickle = self.folder / "x.pt"
         pickle.write_bytes(b"\x80\x02}")
-        self.refused(1, "x.pt", ".safetensors", args=[*args, pickle])
+        self.refused(1, "x.pt", args=[*args, pickle])
+        other = self.folder / "x.txt"
+        other.write_bytes(b"\x80\x02}")
+        self.refused(1, "x.txt", ".safetensors", args=[*args, other])
         two = self.folder / "two.safetensors"
         write_safetensors(two, {"a": ("F32", [1], bytes(4)), "b": ("F32", [1], bytes(4))})
         self.refused(1, "two.safetensors", "emb_params", args=[*args, two])
         nan = self.folder / "nan.safetensors"
         write_safetensors(nan, {"emb_params": ("F32", [1, 32], b"\xff" * 128)})
         self.refused(1, "nan.safetensors", "finite", args=[*args, nan])
+
+    def test_checkpoints_of_embeddings(self):
+        """The files of the web UI and of diffusers hold the same vectors as the safetensors file."""
+        states = []
+        for file in ("embeddings/bad.safetensors", "pickles/bad.pt", "pickles/bad.bin"):
+            trace = self.folder / "trace.safetensors"
+            done = run("generate", "a boat embedding:bad", *TINY, *SEED, "--prompt-style", "comfy", "--embedding",
+                       PROMPTS / file, "--trace", trace, "--out-dir", self.out, "--quiet")
+            self.assertEqual((done.returncode, done.stderr), (0, ""), file)
+            states.append(read_safetensors(trace)["prompt_embeds"][1].tobytes())
+        self.assertEqual(states[1:], states[:1] * 2)
+        folder = self.folder / "all"
+        folder.mkdir()
+        (folder / "new.pt").write_bytes((PROMPTS / "pickles" / "bad.pt").read_bytes())
+        done = run("generate", "a boat embedding:newt", *TINY, *SEED, "--prompt-style", "comfy", "--embedding", folder,
+                   "--out-dir", self.out, "--quiet")
+        self.assertIn("did you mean new?", done.stderr)
 
     def test_unknown_names_are_left_out_with_a_warning(self):
         done = run("generate", "a boat embedding:bda", *TINY, *SEED, "--prompt-style", "comfy", "--embedding", EMBEDDINGS,

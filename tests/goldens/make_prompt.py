@@ -177,6 +177,11 @@ def main():
     save_file({"emb_params": VECTORS["bad"]}, OUT / "embeddings" / "bad.safetensors")
     save_file({"<oil>": VECTORS["style/oil"]}, OUT / "embeddings" / "style" / "oil.safetensors")
     save_file({"emb_params": torch.ones(1, WIDTH + 1)}, OUT / "embeddings" / "wide.safetensors")
+    # The same vectors as the web UI and as diffusers save them.
+    (OUT / "pickles").mkdir()
+    torch.save({"string_to_token": {"*": 265}, "string_to_param": {"*": torch.nn.Parameter(VECTORS["bad"])}, "name": "bad",
+                "step": 500, "sd_checkpoint": "0123abcd", "sd_checkpoint_name": "model"}, OUT / "pickles" / "bad.pt")
+    torch.save({"<bad>": VECTORS["bad"]}, OUT / "pickles" / "bad.bin")
     for file in OUT.rglob("*.safetensors"):
         file.chmod(0o644)
     entries = []

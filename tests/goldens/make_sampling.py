@@ -1,4 +1,4 @@
-"""Makes tests/goldens/sampling/{samplers,random,schedules}.json with diffusers and torch (CPU).
+"""Makes tests/goldens/sampling/{samplers,multistep,random,schedules}.json with diffusers and torch (CPU).
 
     python tests/goldens/make_sampling.py
 
@@ -9,6 +9,7 @@ Samplers: the initial sample and the network's part are torch.randn with fixed s
 Stored: timesteps, init_noise_sigma and the sample after each (or only the last) iteration, as hexadecimal float32 bits.
 """
 
+import inspect
 import itertools
 import json
 import pathlib
@@ -47,6 +48,19 @@ CLASSES = {
     "euler": "EulerDiscreteScheduler",
     "euler_ancestral": "EulerAncestralDiscreteScheduler",
 }
+# Those over ln(alpha/sigma), and those with levels of their own.
+MULTISTEP = {
+    "unipc_multistep": "UniPCMultistepScheduler",
+    "deis_multistep": "DEISMultistepScheduler",
+    "sasolver": "SASolverScheduler",
+    "dpmsolver_singlestep": "DPMSolverSinglestepScheduler",
+}
+OWN_LEVELS = {
+    "ipndm_scheduler": "IPNDMScheduler",
+    "edm_euler": "EDMEulerScheduler",
+    "edm_dpmsolver_multistep": "EDMDPMSolverMultistepScheduler",
+}
+ALL = {**CLASSES, **MULTISTEP, **OWN_LEVELS}
 
 
 def hexed(array):
@@ -55,7 +69,7 @@ def hexed(array):
 
 def run(name, config, steps, sampler="", eta=0.0, schedule=None, all_steps=True, call=None):
     """One case. `call`: how diffusers is told what --scheduler means."""
-    class_name = CLASSES[sampler] if sampler else config["_class_name"]
+    class_name = ALL[sampler] if sampler else config["_class_name"]
     scheduler = getattr(diffusers, class_name).from_config(config, **(call or {}))
     scheduler.set_timesteps(steps)
     if hasattr(scheduler, "set_begin_index"):
@@ -68,7 +82,7 @@ def run(name, config, steps, sampler="", eta=0.0, schedule=None, all_steps=True,
     extra = {}
     if class_name == "DDIMScheduler":
         extra = {"eta": eta, "generator": step_noise}
-    elif class_name != "PNDMScheduler":
+    elif "generator" in inspect.signature(scheduler.step).parameters:
         extra = {"generator": step_noise}
     assert len(scheduler.timesteps) < 100
     latents = []
@@ -224,6 +238,90 @@ def sampler_cases():
     yield case("euler", "original_sample", prediction_type="original_sample")
 
 
+def multistep_cases():
+    def case(name, label, steps=5, **fields):
+        return run(f"{name}/{label}", {"_class_name": ALL[name], **fields}, steps)
+
+    for name in MULTISTEP:
+        for steps in (1, 2, 3, 16, 30):
+            yield run(f"sd15/{name}/{steps}", SD15, steps, sampler=name, all_steps=steps < 4)
+        for schedule in ("karras", "exponential", "beta"):
+            call = {f"use_{schedule}_sigmas": True}
+            yield run(f"sd15/{name}/{schedule}", SD15, 12, sampler=name, schedule=schedule, call=call, all_steps=False)
+        for prediction, spacing in itertools.product(
+            ("epsilon", "sample", "v_prediction"), ("leading", "trailing", "linspace")
+        ):
+            if name == "dpmsolver_singlestep" and spacing != "linspace":
+                continue
+            yield case(name, f"{prediction}/{spacing}", prediction_type=prediction, timestep_spacing=spacing)
+        yield case(name, "squaredcos_cap_v2", beta_schedule="squaredcos_cap_v2")
+        yield case(name, "squaredcos_cap_v2/karras", beta_schedule="squaredcos_cap_v2", use_karras_sigmas=True)
+        yield case(name, "steps_offset", steps_offset=3, num_train_timesteps=600, timestep_spacing="leading")
+        yield case(name, "thresholding", thresholding=True, sample_max_value=1.7, dynamic_thresholding_ratio=0.8)
+        yield case(name, "zero_snr", rescale_betas_zero_snr=True, prediction_type="v_prediction",
+                   timestep_spacing="trailing")  # fmt: skip
+        yield case(name, "sigma_range", use_karras_sigmas=True, sigma_min=0.05, sigma_max=8.0)
+
+    name = "unipc_multistep"
+    for order, kind, lower in itertools.product((1, 2, 3, 4), ("bh1", "bh2"), (True, False)):
+        yield case(name, f"{order}/{kind}/{lower}", steps=7, solver_order=order, solver_type=kind,
+                   lower_order_final=lower, final_sigmas_type="sigma_min")  # fmt: skip
+    yield case(name, "midpoint", steps=6, solver_type="midpoint", solver_order=3)
+    for prediction in ("epsilon", "sample", "v_prediction"):
+        yield case(name, f"noise/{prediction}", predict_x0=False, prediction_type=prediction,
+                   final_sigmas_type="sigma_min", solver_order=3)  # fmt: skip
+    yield case(name, "disable_corrector", steps=6, disable_corrector=[0, 2, 3])
+
+    name = "deis_multistep"
+    for order, lower, steps in itertools.product((1, 2, 3), (True, False), (6, 16)):
+        yield run(f"{name}/{order}/{lower}/{steps}", {"_class_name": ALL[name], "solver_order": order,
+                  "lower_order_final": lower}, steps, all_steps=steps < 10)  # fmt: skip
+    yield case(name, "other_names", algorithm_type="dpmsolver++", solver_type="bh2")
+
+    name = "sasolver"
+    for predictor, corrector, kind in itertools.product((1, 2, 3), (1, 2, 3), ("data_prediction", "noise_prediction")):
+        yield case(name, f"{predictor}/{corrector}/{kind}", steps=6, predictor_order=predictor,
+                   corrector_order=corrector, algorithm_type=kind)  # fmt: skip
+    yield case(name, "4/4", steps=8, predictor_order=4, corrector_order=4)
+    yield case(name, "lower_order_final", steps=6, predictor_order=3, corrector_order=3, lower_order_final=False)
+    yield case(name, "lambda_min_clipped", beta_schedule="squaredcos_cap_v2", lambda_min_clipped=-5.1)
+    for prediction in ("sample", "v_prediction"):
+        yield case(name, f"noise/{prediction}", algorithm_type="noise_prediction", prediction_type=prediction)
+
+    name = "dpmsolver_singlestep"
+    for algorithm, order, kind in itertools.product(
+        ("dpmsolver++", "sde-dpmsolver++", "dpmsolver"), (1, 2, 3), ("midpoint", "heun")
+    ):
+        if order == 1 and kind == "heun":
+            continue
+        final = "sigma_min" if algorithm == "dpmsolver" else "zero"
+        yield case(name, f"{algorithm}/{order}/{kind}", steps=6, algorithm_type=algorithm, solver_order=order,
+                   solver_type=kind, final_sigmas_type=final)  # fmt: skip
+    for order, lower, final, steps in itertools.product((2, 3), (True, False), ("zero", "sigma_min"), (6, 7, 8)):
+        yield run(f"{name}/final/{order}/{lower}/{final}/{steps}", {"_class_name": ALL[name], "solver_order": order,
+                  "lower_order_final": lower, "final_sigmas_type": final}, steps, all_steps=False)  # fmt: skip
+    yield case(name, "lambda_min_clipped", beta_schedule="squaredcos_cap_v2", lambda_min_clipped=-5.1)
+
+    yield run("ipndm_scheduler/default", {"_class_name": "IPNDMScheduler"}, 7)
+    yield run("ipndm_scheduler/sd15", SD15, 4, sampler="ipndm_scheduler")
+    for name in ("edm_euler", "edm_dpmsolver_multistep"):
+        yield run(f"{name}/default", {"_class_name": ALL[name]}, 6)
+        for steps in (1, 25):
+            yield run(f"{name}/{steps}", {"_class_name": ALL[name]}, steps, all_steps=False)
+        yield case(name, "v_prediction", prediction_type="v_prediction")
+        yield case(name, "exponential", sigma_schedule="exponential")
+        yield case(name, "range", sigma_min=0.05, sigma_max=12.0, sigma_data=1.2, rho=4.0)
+        yield case(name, "sigma_min", final_sigmas_type="sigma_min")
+    name = "edm_dpmsolver_multistep"
+    for algorithm, order, kind in itertools.product(("dpmsolver++", "sde-dpmsolver++"), (1, 2, 3), ("midpoint", "heun")):
+        if (algorithm == "sde-dpmsolver++" and order == 3) or (order != 2 and kind == "heun"):
+            continue
+        yield case(name, f"{algorithm}/{order}/{kind}", steps=6, algorithm_type=algorithm, solver_order=order,
+                   solver_type=kind)  # fmt: skip
+    yield case(name, "thresholding", thresholding=True, sample_max_value=1.7)
+    yield case(name, "lower_order_final", steps=6, lower_order_final=False, solver_order=3)
+
+
 def random_cases():
     """Seeds with sequences of call sizes; short results as bits, long ones as a checksum of the bits."""
     for seed in (0, 42, 1234567, 2**32 - 1, 2**32 + 5, 2**63 - 1, -1, -1234567890123):
@@ -273,5 +371,6 @@ def write(name, cases):
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     write("samplers", list(sampler_cases()))
+    write("multistep", list(multistep_cases()))
     write("random", list(random_cases()))
     write("schedules", list(schedule_cases()))

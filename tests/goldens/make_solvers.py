@@ -719,17 +719,23 @@ def diffusers_cases():
         "heun": ("HeunDiscreteScheduler", 2), "dpm_2": ("KDPM2DiscreteScheduler", 2),
         "dpm_2_ancestral": ("KDPM2AncestralDiscreteScheduler", 2), "LMSDiscreteScheduler": ("LMSDiscreteScheduler", 1),
         "FlowMatchEulerDiscreteScheduler": ("FlowMatchEulerDiscreteScheduler", 1),
-        "lcm": ("LCMScheduler", 1), "tcd": ("TCDScheduler", 1),
+        "lcm": ("LCMScheduler", 1), "tcd": ("TCDScheduler", 1), "DPMSolverSDEScheduler": ("DPMSolverSDEScheduler", 2),
     }  # fmt: skip
+    # the last three: fields that most of these classes lack, and defaults of their own
     fields = [{}, {"timestep_spacing": "leading", "steps_offset": 1}, {"timestep_spacing": "trailing"},
               {"prediction_type": "v_prediction"}, {"use_karras_sigmas": True}, {"use_exponential_sigmas": True},
-              {"use_beta_sigmas": True}]  # fmt: skip
+              {"use_beta_sigmas": True}, {"use_karras_sigmas": True, "sigma_min": 0.1, "sigma_max": 9.0},
+              {"final_sigmas_type": "sigma_min", "rescale_betas_zero_snr": True, "interpolation_type": "log_linear"},
+              {"clip_sample": True, "clip_sample_range": 0.7},
+              {"_use_default_values": ["beta_start", "beta_end"]}]  # fmt: skip
     distilled = [{}, {"original_inference_steps": 40}, {"prediction_type": "v_prediction"},
                  {"prediction_type": "sample", "clip_sample": True}]  # fmt: skip
     flow = [{}, {"shift": 3.0}, {"shift": 1.7, "use_karras_sigmas": True}]
     for name, (class_name, calls) in classes.items():
         for extra in flow if "Flow" in name else distilled if name in ("lcm", "tcd") else fields:
             config = extra if "Flow" in name else {**SD15, **extra}
+            if "SDE" in name:
+                config["noise_sampler_seed"] = 21
             try:
                 scheduler = getattr(diffusers, class_name).from_config(config)
                 scheduler.set_timesteps(7)

@@ -18,14 +18,16 @@ std::string parent(const std::string& scope) {
 }  // namespace
 
 PassResult merge_linears(const Graph& graph) {
-  // Layers of one module that read the same value and agree on having a bias.
-  std::map<std::tuple<ValueId, std::string, bool>, std::vector<NodeId>> groups;
+  // Layers of one module that read the same value, agree on having a bias, and are stored alike: rows in blocks of
+  // several formats would have to be expanded.
+  std::map<std::tuple<ValueId, std::string, bool, BlockFormat>, std::vector<NodeId>> groups;
   for (size_t n = 0; n < graph.nodes().size(); ++n) {
     const Node& node = graph.nodes()[n];
     const auto* linear = std::get_if<ops::LinearAttrs>(&node.attrs);
     if (!linear || linear->residual || linear->low_rank || linear->activation != ops::Activation::none) continue;
     if (!graph.value(node.inputs[1]).constant || (linear->bias && !graph.value(node.inputs[2]).constant)) continue;
-    groups[{node.inputs[0], parent(node.scope), linear->bias}].push_back(static_cast<NodeId>(n));
+    const BlockFormat encoding = graph.value(node.inputs[1]).constant->row_encoding();
+    groups[{node.inputs[0], parent(node.scope), linear->bias, encoding}].push_back(static_cast<NodeId>(n));
   }
   std::map<NodeId, const std::vector<NodeId>*> group_of;
   int matches = 0;

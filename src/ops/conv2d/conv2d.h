@@ -8,7 +8,7 @@ namespace easel::ops {
 /// x: [B, H, W, C] f32|bf16; w: [O, C, kh, kw] f32|bf16|f16 (the layout of published checkpoints); bias: [O] f32;
 /// channel_bias: [B, O] f32, one offset per picture and channel; slope: [O] f32, of the activation prelu (ops/prelu);
 /// residual: shape of y, f32 → y: [B, ⌊(H + top + bottom − kh)/stride⌋ + 1, …, O] of dtype `result`, f32 or bf16.
-/// The dtype of w is the precision of the products, as in linear.
+/// The dtype of w is the precision of the products, as in linear; a constant w may stay in blocks, as there.
 /// Inputs in order: x, w, [bias], [channel_bias], [slope], [residual]. Throws shape_mismatch.
 struct Conv2dAttrs {
   int stride = 1;

@@ -33,7 +33,7 @@ struct ConvPlan {
         x(call.inputs[0]),
         w(call.inputs[1]),
         out(call.output),
-        words(words_of(w.dtype)),
+        words(words_of(w)),
         panels(w),
         kernel_h(w.shape[2]),
         kernel_w(w.shape[3]),
@@ -163,6 +163,38 @@ void run(const KernelArgs& args) noexcept {
   with_input(plan.words, plan.x.dtype, [&]<Words words, typename X>() { conv_run<words, X>(args, plan); });
 }
 
+// ---- weights in blocks: expanded into scratch memory, then the row's own work
+// -----------------------------------------
+
+OpCall with_expanded_weight(const OpCall& call) {
+  OpCall out = call;
+  out.inputs[1].encoding = BlockFormat::none;
+  return out;
+}
+
+int64_t panels_bytes(const OpCall& expanded) { return (Panels(expanded.inputs[1]).bytes() + 63) / 64 * 64; }
+
+template <int64_t (*own)(const OpCall&, int) noexcept>
+int64_t expanding_scratch(const OpCall& call, int threads) noexcept {
+  if (call.inputs[1].encoding == BlockFormat::none) return own(call, threads);
+  const OpCall expanded = with_expanded_weight(call);
+  return panels_bytes(expanded) +
+         std::max(own(expanded, threads), threads * expanding_floats(Panels(call.inputs[1])) * int64_t{sizeof(float)});
+}
+
+template <void (*own)(const KernelArgs&) noexcept>
+void expanding_run(const KernelArgs& args) noexcept {
+  if (args.call.inputs[1].encoding == BlockFormat::none) return own(args);
+  const OpCall expanded = with_expanded_weight(args.call);
+  std::byte* rest = args.scratch + panels_bytes(expanded);
+  expand_panels(Panels(args.call.inputs[1]), static_cast<const uint8_t*>(args.inputs[1]),
+                reinterpret_cast<uint32_t*>(args.scratch), reinterpret_cast<float*>(rest), args.pool);
+  std::array<const void*, 6> inputs{};  // x, weight, bias, channel bias, slope, residual
+  std::copy_n(args.inputs, args.call.inputs.size(), inputs.begin());
+  inputs[1] = args.scratch;
+  own({expanded, inputs.data(), args.output, rest, args.pool});
+}
+
 const char* reject(const OpCall& call) noexcept {
   const auto& attrs = call.as<Conv2dAttrs>();
   if (attrs.pad_top < 0 || attrs.pad_left < 0 || attrs.pad_bottom < 0 || attrs.pad_right < 0)
@@ -187,18 +219,18 @@ const char* reject_winograd(const OpCall& call) noexcept {
 EASEL_ISA_KERNEL(conv2d) = {.name = EASEL_ISA_NAME,
                             .isa = kUnitIsa,
                             .reject = reject,
-                            .run = run,
+                            .run = expanding_run<run>,
                             .format = format,
-                            .scratch_bytes = scratch_bytes,
+                            .scratch_bytes = expanding_scratch<scratch_bytes>,
                             .in_place = 0b111100,
                             .strided_output = true};
 
 EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd4) = {.name = EASEL_ISA_NAME "_winograd4",
                                               .isa = kUnitIsa,
                                               .reject = reject_winograd,
-                                              .run = winograd<4>,
+                                              .run = expanding_run<winograd<4>>,
                                               .format = format,
-                                              .scratch_bytes = winograd_scratch<4>,
+                                              .scratch_bytes = expanding_scratch<winograd_scratch<4>>,
                                               .in_place = 0b111100,
                                               .strided_output = true};
 
@@ -213,9 +245,9 @@ const char* reject_winograd2(const OpCall& call) noexcept {
 EASEL_ISA_KERNEL_SUFFIX(conv2d, winograd2) = {.name = EASEL_ISA_NAME "_winograd2",
                                               .isa = kUnitIsa,
                                               .reject = reject_winograd2,
-                                              .run = winograd<2>,
+                                              .run = expanding_run<winograd<2>>,
                                               .format = format,
-                                              .scratch_bytes = winograd_scratch<2>,
+                                              .scratch_bytes = expanding_scratch<winograd_scratch<2>>,
                                               .in_place = 0b111100,
                                               .strided_output = true};
 #endif

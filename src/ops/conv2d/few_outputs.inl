@@ -59,7 +59,7 @@ struct FewOutputsPlan {
         x(call.inputs[0]),
         w(call.inputs[1]),
         out(call.output),
-        words(words_of(w.dtype)),
+        words(words_of(w)),
         outputs(w),
         columns(taps_as_outputs(w)),
         pieces(1, staged_words(words, w.shape[1]), 0, elements_per_word(words)),
@@ -178,6 +178,7 @@ int64_t few_outputs_scratch(const OpCall& call, int threads) noexcept {
 
 const char* reject_few_outputs(const OpCall& call) noexcept {
   if (const char* reason = reject(call)) return reason;
+  if (call.inputs[1].encoding != BlockFormat::none) return "the weight is packed in blocks";
   const Shape& w = call.inputs[1].shape;
   if (call.as<Conv2dAttrs>().stride != 1) return "the stride is not 1";
   if (w[2] * w[3] == 1) return "a single tap is a linear layer";

@@ -17,6 +17,7 @@ const char* reject(const OpCall& call) noexcept {
     if (call.inputs[i].dtype != DType::f32) return "bias, channel bias, slope or residual is not f32";
   if (call.output.dtype != DType::f32 && call.output.dtype != DType::bf16) return "the result is not f32 or bf16";
   if (!reference_element(call.inputs[0].dtype)) return "x is not f32, f16 or bf16";
+  if (call.inputs[1].encoding != BlockFormat::none && !call.inputs[1].contiguous()) return "blocks are not row by row";
   return reference_element(call.inputs[1].dtype) ? nullptr : "the weight is not f32, f16 or bf16";
 }
 
@@ -25,19 +26,27 @@ constexpr int64_t kOutputs = 16;
 
 int64_t scratch_bytes(const OpCall& call, int threads) noexcept {
   const Shape& w = call.inputs[1].shape;
-  return threads * w[1] * w[2] * w[3] * kOutputs * int64_t{sizeof(double)};
+  const int64_t rows = call.inputs[1].encoding == BlockFormat::none ? kOutputs : 2 * kOutputs;
+  return threads * w[1] * w[2] * w[3] * rows * int64_t{sizeof(double)};
 }
 
 void read_weights(const KernelArgs& args, int64_t first, int64_t count, double* target) noexcept {
   const ArgType& w = args.call.inputs[1];
-  const ElementReader weight{args.inputs[1], w.dtype};
+  ElementReader weight{args.inputs[1], w.dtype};
+  int64_t base = first * w.strides[0];
+  if (w.encoding != BlockFormat::none) {  // the rows, decoded, stand behind what is made of them
+    double* rows = target + w.shape[1] * w.shape[2] * w.shape[3] * kOutputs;
+    for (int64_t o = 0; o < count; ++o) decode_row(w, args.inputs[1], first + o, rows + o * w.strides[0]);
+    weight = {rows, DType::f64};
+    base = 0;
+  }
   for (int64_t ky = 0; ky < w.shape[2]; ++ky)
     for (int64_t kx = 0; kx < w.shape[3]; ++kx)
       for (int64_t c = 0; c < w.shape[1]; ++c)
         for (int64_t o = 0; o < kOutputs; ++o)
-          *target++ =
-              o < count ? weight((first + o) * w.strides[0] + c * w.strides[1] + ky * w.strides[2] + kx * w.strides[3])
-                        : 0.0;
+          *target++ = o < count
+                          ? weight(base + o * w.strides[0] + c * w.strides[1] + ky * w.strides[2] + kx * w.strides[3])
+                          : 0.0;
 }
 
 /// Sums of kOutputs outputs for one pixel.

@@ -50,6 +50,27 @@ OpTests conv2d_tests() {
   by_hand.inputs[2].values = {0.5};
   by_hand.expected = {12.5, 34.5};
   t.cases.push_back(by_hand);
+  // Weights that stay in blocks, which run across the taps: blocks of 32 need 32 channels, those of 256 as many.
+  std::vector<BlockFormat> encodings(std::begin(kBlockFormats), std::end(kBlockFormats));
+  encodings.insert(encodings.end(), {BlockFormat::f8_e4m3, BlockFormat::f8_e5m2});
+  for (const BlockFormat encoding : encodings)
+    for (const DType dtype : kWeights) {
+      const auto packed = [&](Shape x, int64_t outputs, int64_t kernel, Conv2dAttrs attrs) {
+        Case c = conv(x, outputs, kernel, kernel, attrs, dtype);
+        c.inputs[1] = blocks(c.inputs[1].shape, encoding, dtype);
+        t.cases.push_back(c);
+      };
+      const int64_t block = block_elements(encoding);
+      if (block == 1) {
+        packed({1, 4, 5, 3}, 20, 3, same());  // an odd row of single elements
+        packed({1, 4, 5, 7}, 5, 1, {.stride = 2});
+      } else {
+        packed({1, 4, 5, 2 * block}, 70, 3, same(2));
+        packed({2, 4, 3, block}, 20, 1, {.stride = 2});
+        if (block == 32) packed({1, 3, 4, 8}, 5, 2, {.bias = true});
+      }
+      packed({1, 6, 6, std::max<int64_t>(64, block)}, 33, 3, same());
+    }
   for (const DType dtype : kWeights) {
     t.cases.push_back(conv({2, 9, 7, 5}, 13, 3, 3, same(), dtype));
     t.cases.push_back(conv({2, 9, 7, 5}, 13, 3, 3, same(2), dtype));
@@ -162,6 +183,14 @@ OpTests conv2d_tests() {
       t.cases.push_back(conv({2, 9, 7, 5}, n, 3, 3, attrs, DType::bf16));
     }
   }
+  // Weights in blocks beside the same expanded, where most of the weights are.
+  for (const BlockFormat encoding : {BlockFormat::none, BlockFormat::q8_0, BlockFormat::q4_k})
+    for (const DType dtype : {DType::f32, DType::bf16})
+      for (const int64_t size : {8, 16}) {
+        t.benchmarks.push_back(conv({2, size, size, 1280}, 1280, 3, 3, same(), dtype));
+        t.benchmarks.back().inputs[1].encoding = encoding;
+        t.benchmarks.back().model = "blocks";
+      }
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const auto bench = [&](int64_t b, int64_t size, int64_t in, int64_t out, int stride = 1) {
       t.benchmarks.push_back(conv({b, size, size, in}, out, 3, 3, same(stride), dtype));

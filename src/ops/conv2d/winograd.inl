@@ -34,7 +34,7 @@ struct WinogradPlan {
         x(call.inputs[0]),
         w(call.inputs[1]),
         out(call.output),
-        words(words_of(w.dtype)),
+        words(words_of(w)),
         panels(w),
         depth(staged_words(words, panels.padded_channels())),
         tiles_y((out.shape[1] + kOut - 1) / kOut),

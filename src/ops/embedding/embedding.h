@@ -5,7 +5,7 @@
 namespace easel::ops {
 
 /// Rows of a table: y[...] = table[ids[...]]. ids: [...] i32, 0 ≤ id < V (callers check; kernels clamp);
-/// table: [V, D] f32|bf16|f16 → [..., D] f32. Throws shape_mismatch.
+/// table: [V, D] f32|bf16|f16, a constant also in blocks (see linear.h) → [..., D] f32. Throws shape_mismatch.
 struct EmbeddingAttrs {
   bool operator==(const EmbeddingAttrs&) const = default;
 };

@@ -10,6 +10,14 @@ OpTests embedding_tests() {
           {.attrs = EmbeddingAttrs{},
            .inputs = {{.shape = {2, 77}, .dtype = DType::i32, .low = 0, .high = 48}, weight({49, n}, dtype)},
            .tolerance = 1e-6});
+  std::vector<BlockFormat> encodings(std::begin(kBlockFormats), std::end(kBlockFormats));
+  encodings.insert(encodings.end(), {BlockFormat::f8_e4m3, BlockFormat::f8_e5m2});
+  for (const BlockFormat encoding : encodings)
+    for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
+      tests.cases.push_back(
+          {.attrs = EmbeddingAttrs{},
+           .inputs = {{.shape = {2, 7}, .dtype = DType::i32, .low = 0, .high = 18}, blocks({19, 512}, encoding, dtype)},
+           .tolerance = 1e-6});
   // Ids outside the table meet its ends.
   tests.cases.push_back({.attrs = EmbeddingAttrs{},
                          .inputs = {{.shape = {2, 2}, .dtype = DType::i32, .values = {1, 0, -5, 7}},

@@ -41,13 +41,14 @@ struct Pieces {
   int count = 0;
   Piece list[kMaxPieces];
 
-  /// `segments` runs of `run` elements of A, `stride` apart; `per_word` elements of A share a word of the panel.
-  Pieces(int64_t segments, int64_t run, int64_t stride, int64_t per_word) {
+  /// `segments` runs of `run` elements of A, `stride` apart; `per_word` elements of A share a word of the panel. Runs
+  /// are cut at multiples of `whole` elements.
+  Pieces(int64_t segments, int64_t run, int64_t stride, int64_t per_word, int64_t whole = 16) {
     const int64_t panel_run = (run + per_word - 1) / per_word;
     if (run > kPieceWords) {
       int64_t parts = (run + kPieceWords - 1) / kPieceWords;
       parts = std::max<int64_t>(1, std::min<int64_t>(parts, kMaxPieces / std::max<int64_t>(1, segments)));
-      const int64_t part = ((run + parts - 1) / parts + 15) / 16 * 16;
+      const int64_t part = ((run + parts - 1) / parts + whole - 1) / whole * whole;
       for (int64_t s = 0; s < segments; ++s)
         for (int64_t k = 0; k < run; k += part)
           list[count++] = {s * stride + k, {1, 0, std::min(part, run - k)}, s * panel_run + k / per_word};
@@ -66,14 +67,16 @@ struct Pieces {
   }
 };
 
-/// Scratch of one thread: the sums, then a panel piece expanded to floats. In bytes. side: SideProduct::count.
-inline int64_t block_scratch_bytes(Words words, const Pieces& pieces, int64_t side = 0) {
+/// Scratch of one thread: the sums, then a panel piece expanded to what the tiles read. In bytes. side:
+/// SideProduct::count.
+inline int64_t block_scratch_bytes(Words words, const Pieces& pieces, bool blocks = false, int64_t side = 0) {
   const int64_t sums = (kBlockRows / 4 + 1) * kTileFloats;
-  const bool expand = words == Words::bf16_as_f32 || words == Words::f16_as_f32;
+  const bool expand = blocks || words == Words::bf16_as_f32 || words == Words::f16_as_f32;
   return (sums + (expand ? (std::max(pieces.longest(), side) + 2 * kMaxPieces) * kPanel : 0)) * 4;
 }
 
-template <Words words>
+/// blocks: the weight is packed in blocks.
+template <Words words, bool blocks = false>
 void multiply_block(const BlockRows& rows, const Pieces& pieces, const Panels& panels, const uint32_t* packed,
                     int64_t first, int64_t last, const Epilogue& epilogue, std::byte* scratch,
                     const SideProduct* side = nullptr) {
@@ -85,21 +88,26 @@ void multiply_block(const BlockRows& rows, const Pieces& pieces, const Panels& p
   for (int64_t panel = first; panel < last; ++panel) {
     const int vectors = panels.vectors(panel);
     const int tile_height = tile_rows(vectors);
-    const uint32_t* panel_words = packed + panels.offset(panel);
     const int products = pieces.count + (side ? 1 : 0);
     for (int i = 0; i < products; ++i) {
       const bool second = i == pieces.count;
       const Piece piece = second ? Piece{0, {1, 0, side->count}, 0} : pieces.list[i];
-      const uint32_t* b =
-          (second ? side->packed + side->panels.offset(panel) : panel_words) + piece.word * vectors * kW;
       const float* const* a = second ? rows.side : rows.a;
-      const void* b_tile = b;
-      if constexpr (converts)
-        if (expand) {
-          const int64_t count = piece.walk.segments * ((piece.walk.count + 1) / 2);
-          expand_panel<words>(b, count, vectors, expanded);
-          b_tile = expanded;
-        }
+      const void* b_tile = expanded;
+      if (blocks && !second) {
+        if constexpr (blocks)
+          expand_blocks<words>(panels, panel, reinterpret_cast<const uint8_t*>(packed), piece.word, piece.walk.count,
+                               expanded);
+      } else {
+        const uint32_t* b = (second ? side->packed + side->panels.offset(panel) : packed + panels.offset(panel)) +
+                            piece.word * vectors * kW;
+        if (!expand) b_tile = b;
+        if constexpr (converts)
+          if (expand) {
+            const int64_t count = piece.walk.segments * ((piece.walk.count + 1) / 2);
+            expand_panel<words>(b, count, vectors, expanded);
+          }
+      }
       for (int r = 0, t = 0; r < rows.count; r += tile_height, ++t) {
         const int height = std::min(tile_height, rows.count - r);
         float* tile_sums = sums + (products > 1 ? t * kTileFloats : 0);

@@ -5,18 +5,22 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include <easel/half.h>
 
 #include "ops/isa.h"
 #include "ops/simd.h"
+#include "tensor/block_decode.h"
 
 // Each part needs the ones above it.
 // clang-format off
 #include "ops/gemm/vec.inl"
 #include "ops/gemm/tile.inl"
 #include "ops/gemm/pack.inl"
+#include "ops/gemm/blocks.inl"
+#include "ops/gemm/expand.inl"
 #include "ops/gemm/epilogue.inl"
 #include "ops/gemm/block.inl"
 #include "ops/gemm/stage.inl"

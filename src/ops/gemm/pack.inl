@@ -4,6 +4,10 @@
 // A panel is contiguous: words [taps][⌈C/pair⌉][columns], pair = 2 for 16-bit weights. A linear layer has one tap; a
 // convolution has kh·kw, so a kernel row is one run along K of a picture whose channels are innermost.
 // Gated layers (geglu) fill the first half of a panel with columns of a, the second with the same columns of g.
+//
+// Weights in blocks stay in blocks: a panel is their bytes, [bytes of a row][columns], so that one instruction does to
+// the blocks of a vector of columns what block_decode.h does to one (blocks.inl). That is as large as it was in the
+// file.
 
 namespace easel::ops {
 namespace {
@@ -13,11 +17,18 @@ struct Panels {
   int64_t outputs = 0;   ///< rows of the weight
   int64_t channels = 0;  ///< C, or K of a linear layer
   int64_t taps = 1, kernel_w = 1;
-  int64_t pair = 1;    ///< elements per word
-  bool gated = false;  ///< two halves, a and g
+  int64_t pair = 1;                          ///< elements per word
+  bool gated = false;                        ///< two halves, a and g
+  DType dtype = DType::f32;                  ///< decoded blocks are rounded to this
+  BlockFormat encoding = BlockFormat::none;  ///< of the rows
 
   explicit Panels(const ArgType& w, bool gated_halves = false)
-      : outputs(w.shape[0]), channels(w.shape[1]), pair(w.dtype == DType::f32 ? 1 : 2), gated(gated_halves) {
+      : outputs(w.shape[0]),
+        channels(w.shape[1]),
+        pair(w.dtype == DType::f32 ? 1 : 2),
+        gated(gated_halves),
+        dtype(w.dtype),
+        encoding(w.encoding) {
     if (w.shape.rank() == 4) taps = w.shape[2] * w.shape[3], kernel_w = w.shape[3];
   }
   /// Elements along K per tap, padded to whole words.
@@ -34,7 +45,16 @@ struct Panels {
   }
   /// Offset of a panel, in words.
   int64_t offset(int64_t panel) const { return panel * words() * kPanel; }
-  int64_t bytes() const { return count() == 0 ? 0 : (offset(count() - 1) + words() * vectors(count() - 1) * kW) * 4; }
+  int64_t bytes() const {
+    if (count() == 0) return 0;
+    if (encoding != BlockFormat::none) return row_bytes() * ((count() - 1) * kPanel + vectors(count() - 1) * kW);
+    return (offset(count() - 1) + words() * vectors(count() - 1) * kW) * 4;
+  }
+  /// Of weights in blocks: elements that are decoded together, at least a pair; bytes of them, and of a row of a panel,
+  /// where an odd row of fp8 gets a zero.
+  int64_t step() const { return std::max<int64_t>(2, block_elements(encoding)); }
+  int64_t step_bytes() const { return bytes_in_blocks(encoding, step()); }
+  int64_t row_bytes() const { return (channels * taps + step() - 1) / step() * step_bytes(); }
 
   /// Row of the weight that column `i` of a panel holds; -1 for filling.
   int64_t source_row(int64_t panel, int i) const {
@@ -108,8 +128,54 @@ void pack_panel(const Panels& p, int64_t panel, const Element* source, uint32_t*
     }
 }
 
+/// 16 bytes of each of 16 rows → target[byte][row], `stride` bytes from one to the next.
+inline void transpose_bytes(const uint8_t* const* rows, uint8_t* target, int64_t stride) {
+  using Row = uint8_t __attribute__((vector_size(16)));
+  Row r[16], t[16];
+  for (int i = 0; i < 16; ++i) std::memcpy(&r[i], rows[i], 16);
+  // Four rounds, each of which interleaves row i with row i + 8.
+  const auto round = [](const Row* from, Row* to) {
+    for (int i = 0; i < 8; ++i) {
+      to[2 * i] = __builtin_shufflevector(from[i], from[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      to[2 * i + 1] =
+          __builtin_shufflevector(from[i], from[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+  };
+  round(r, t), round(t, r), round(r, t), round(t, r);
+  for (int i = 0; i < 16; ++i) std::memcpy(target + i * stride, &r[i], 16);
+}
+
+/// One panel of blocks: bytes of the rows side by side.
+inline void pack_blocks(const Panels& p, int64_t panel, const uint8_t* source, uint8_t* target) {
+  constexpr int64_t kRun = 16;
+  const int width = p.vectors(panel) * kW;
+  const int64_t row_bytes = p.row_bytes(), source_bytes = bytes_in_blocks(p.encoding, p.channels * p.taps);
+  target += panel * row_bytes * kPanel;
+  static const uint8_t zeros[kRun] = {};
+  for (int first = 0; first < width; first += kRun) {
+    const int columns = std::min<int>(kRun, width - first);
+    const uint8_t* rows[kRun];
+    for (int i = 0; i < columns; ++i) {
+      const int64_t row = p.source_row(panel, first + i);
+      rows[i] = row < 0 ? nullptr : source + row * source_bytes;
+    }
+    for (int64_t j = 0; j < row_bytes; j += kRun) {
+      uint8_t* out = target + j * width + first;
+      if (columns == kRun && j + kRun <= source_bytes) {
+        const uint8_t* from[kRun];
+        for (int i = 0; i < columns; ++i) from[i] = rows[i] ? rows[i] + j : zeros;
+        transpose_bytes(from, out, width);
+        continue;
+      }
+      for (int i = 0; i < columns; ++i)
+        for (int64_t k = 0; k < std::min(kRun, row_bytes - j); ++k)
+          out[k * width + i] = rows[i] && j + k < source_bytes ? rows[i][j + k] : 0;
+    }
+  }
+}
+
 template <bool gated>
-int64_t packed_bytes(const ArgType& type) noexcept {
+int64_t panel_bytes(const ArgType& type) noexcept {
   return Panels(type, gated).bytes();
 }
 
@@ -117,7 +183,9 @@ template <bool gated>
 void pack(const ArgType& type, const void* source, void* target, ThreadPool& pool) noexcept {
   const Panels panels(type, gated);
   pool.parallel_for(panels.count(), [&](int64_t panel, int) {
-    if (type.dtype == DType::f32)
+    if (type.encoding != BlockFormat::none)
+      pack_blocks(panels, panel, static_cast<const uint8_t*>(source), static_cast<uint8_t*>(target));
+    else if (type.dtype == DType::f32)
       pack_panel(panels, panel, static_cast<const uint32_t*>(source), static_cast<uint32_t*>(target));
     else
       pack_panel(panels, panel, static_cast<const uint16_t*>(source), static_cast<uint32_t*>(target));
@@ -127,8 +195,8 @@ void pack(const ArgType& type, const void* source, void* target, ThreadPool& poo
 // The name stands for the layout: units with the same panel share packed copies.
 #define EASEL_PANEL_NAME (kPanel == 64 ? "panel64" : kPanel == 16 ? "panel16" : "panel8")
 #define EASEL_GATED_NAME (kPanel == 64 ? "panel64_gated" : kPanel == 16 ? "panel16_gated" : "panel8_gated")
-const PackFormat kPanelFormat = {EASEL_PANEL_NAME, packed_bytes<false>, pack<false>};
-const PackFormat kGatedPanelFormat = {EASEL_GATED_NAME, packed_bytes<true>, pack<true>};
+const PackFormat kPanelFormat = {EASEL_PANEL_NAME, panel_bytes<false>, pack<false>};
+const PackFormat kGatedPanelFormat = {EASEL_GATED_NAME, panel_bytes<true>, pack<true>};
 #undef EASEL_PANEL_NAME
 #undef EASEL_GATED_NAME
 

@@ -35,11 +35,14 @@ void stage_row(const uint16_t* source, int64_t count, float* target) {
   if (count % 2) reinterpret_cast<uint16_t*>(target)[count] = 0;
 }
 
-/// How a weight's dtype enters the sum on this instruction set.
-inline Words words_of(DType dtype) {
+/// How a weight enters the sum on this instruction set. Blocks are expanded to what the sum takes, floats where there
+/// is no dot product.
+inline Words words_of(const ArgType& w) {
+  const DType dtype = w.dtype;
 #if defined(__AVX512BF16__)
   if (dtype == DType::bf16) return Words::bf16_dot;
 #endif
+  if (w.encoding != BlockFormat::none) return Words::f32;
   return dtype == DType::f32 ? Words::f32 : dtype == DType::f16 ? Words::f16_as_f32 : Words::bf16_as_f32;
 }
 
@@ -74,8 +77,8 @@ inline int64_t balanced_block(int64_t rows, int64_t most, int threads) {
 }
 
 /// Why the weight or the types of a call do not suit this unit; nullptr if they do. Units with the bf16 dot product
-/// leave other weights to the plain AVX-512 ones; they also take, and
-/// make, bf16 activations where it is said so. side: index of a second left matrix, whose weight follows it.
+/// leave other weights to the plain AVX-512 ones; they also take, and make, bf16 activations where it is said so. side:
+/// index of a second left matrix, whose weight follows it.
 inline const char* reject_types(const OpCall& call, [[maybe_unused]] bool narrow_in, [[maybe_unused]] bool narrow_out,
                                 size_t side = SIZE_MAX) {
   const ArgType& w = call.inputs[1];

@@ -25,10 +25,10 @@ struct LinearPlan {
       : attrs(call.as<LinearAttrs>()),
         x(call.inputs[0]),
         w(call.inputs[1]),
-        words(words_of(w.dtype)),
+        words(words_of(w)),
         panels(w, attrs.activation == Activation::geglu),
         depth(w.shape[1]),
-        pieces(1, staged_words(words, depth), 0, elements_per_word(words)),
+        pieces(1, staged_words(words, depth), 0, elements_per_word(words), whole_words(words, panels)),
         side_input(attrs.low_rank ? attrs.low_rank_input() : 0),
         side_panels(attrs.low_rank ? call.inputs[side_input + 1] : w, attrs.activation == Activation::geglu) {
     for (int axis = 0; axis + 1 < x.shape.rank(); ++axis) rows *= x.shape[axis];
@@ -51,9 +51,9 @@ struct LinearPlan {
   bool staged_at_once() const { return staged_row != 0 && ranges > 1; }
   int64_t shared_bytes() const { return staged_at_once() ? rows * staged_row * 4 : 0; }
   /// Scratch of a thread before its staged rows, and before those of the side branch.
-  int64_t block_bytes() const { return block_scratch_bytes(words, pieces, side); }
+  int64_t sums_bytes() const { return block_scratch_bytes(words, pieces, panels.encoding != BlockFormat::none, side); }
   int64_t side_offset() const {
-    return block_bytes() + (staged_row != 0 && ranges == 1 ? block_rows * staged_row * 4 : 0);
+    return sums_bytes() + (staged_row != 0 && ranges == 1 ? block_rows * staged_row * 4 : 0);
   }
   int64_t thread_bytes() const {
     const int64_t bytes = side_offset() + block_rows * staged_side * 4;
@@ -71,7 +71,7 @@ int64_t row_offset(const ArgType& type, int64_t row) {
   return offset;
 }
 
-template <Words words>
+template <Words words, bool blocks>
 void linear_run(const KernelArgs& args, const LinearPlan& plan) {
   const float* x = static_cast<const float*>(args.inputs[0]);
   const auto* packed = static_cast<const uint32_t*>(args.inputs[1]);
@@ -99,7 +99,7 @@ void linear_run(const KernelArgs& args, const LinearPlan& plan) {
     const int64_t block = task % plan.blocks, range = task / plan.blocks;
     const int64_t m0 = block * plan.block_rows, m1 = std::min(plan.rows, m0 + plan.block_rows);
     std::byte* scratch = thread_scratch + thread * plan.thread_bytes();
-    float* own = reinterpret_cast<float*>(scratch + plan.block_bytes());
+    float* own = reinterpret_cast<float*>(scratch + plan.sums_bytes());
     float* own_side = reinterpret_cast<float*>(scratch + plan.side_offset());
     BlockRows rows;
     for (int64_t m = m0; m < m1; ++m) {
@@ -133,14 +133,18 @@ void linear_run(const KernelArgs& args, const LinearPlan& plan) {
     }
     const int64_t count = plan.panels.count();
     const SideProduct side{plan.side_panels, packed_side, plan.side};
-    multiply_block<words>(rows, plan.pieces, plan.panels, packed, count * range / plan.ranges,
-                          count * (range + 1) / plan.ranges, epilogue, scratch, packed_side ? &side : nullptr);
+    multiply_block<words, blocks>(rows, plan.pieces, plan.panels, packed, count * range / plan.ranges,
+                                  count * (range + 1) / plan.ranges, epilogue, scratch, packed_side ? &side : nullptr);
   });
 }
 
 void run(const KernelArgs& args) noexcept {
   const LinearPlan plan(args.call, args.pool.threads());
-  with_words(plan.words, [&]<Words words>() { linear_run<words>(args, plan); });
+  with_words(plan.words, [&]<Words words>() {
+    if constexpr (words == Words::f32 || words == Words::bf16_dot)
+      if (plan.w.encoding != BlockFormat::none) return linear_run<words, true>(args, plan);
+    linear_run<words, false>(args, plan);
+  });
 }
 
 const char* reject(const OpCall& call) noexcept {

@@ -10,8 +10,10 @@ namespace easel::ops {
 /// With activation geglu, w is [2·N, K] and y = a · gelu_erf(g), where a and g are the first and the last N columns.
 /// With low_rank there is t: [..., R] f32|bf16, rows as x, and u: [rows of w, R] of w's dtype, 2 · R < rows of w: the
 /// side branch of an adapter, t = x · downᵀ. Without, the term is not there.
-/// The dtype of w is the precision of the products: bf16 weights also round x and t to bf16; sums are f32.
-/// Inputs in order: x, w, [bias], [residual], [t, u]. Throws shape_mismatch.
+/// The dtype of w is the precision of the products: bf16 weights also round x and t to bf16; sums are f32. A constant w
+/// may stay in blocks of any BlockFormat (weight-only quantization): its values are decoded to f32 and rounded to its
+/// dtype, so the result has the bits that the expanded weight gives. Inputs in order: x, w, [bias], [residual], [t, u].
+/// Throws shape_mismatch.
 struct LinearAttrs {
   bool bias = false;
   bool residual = false;

@@ -17,6 +17,7 @@ const char* reject(const OpCall& call) noexcept {
   if (attrs.low_rank && !reference_element(call.inputs[attrs.low_rank_input()].dtype))
     return "t is not f32, f16 or bf16";
   if (!reference_element(call.inputs[0].dtype)) return "x is not f32, f16 or bf16";
+  if (call.inputs[1].encoding != BlockFormat::none && !call.inputs[1].contiguous()) return "blocks are not row by row";
   return reference_element(call.inputs[1].dtype) ? nullptr : "the weight is not f32, f16 or bf16";
 }
 
@@ -29,6 +30,11 @@ int64_t row_offset(const ArgType& type, int64_t row) {
   return offset;
 }
 
+int64_t scratch_bytes(const OpCall& call, int) noexcept {
+  const ArgType& w = call.inputs[1];
+  return w.encoding == BlockFormat::none ? 0 : w.shape.numel() * size_of(DType::f64);
+}
+
 void run(const KernelArgs& args) noexcept {
   const auto& attrs = args.call.as<LinearAttrs>();
   const auto& in = args.call.inputs;
@@ -36,7 +42,14 @@ void run(const KernelArgs& args) noexcept {
   const size_t next = 2u + attrs.bias;
   const bool gated = attrs.activation == Activation::geglu;
   const int64_t depth = w.shape[1], columns = gated ? w.shape[0] / 2 : w.shape[0];
-  const ElementReader source{args.inputs[0], x.dtype}, weight{args.inputs[1], w.dtype};
+  const bool blocks = w.encoding != BlockFormat::none;
+  if (blocks)
+    args.pool.parallel_for(w.shape[0], [&](int64_t n, int) {
+      decode_row(w, args.inputs[1], n, reinterpret_cast<double*>(args.scratch) + n * depth);
+    });
+  const ElementReader source{args.inputs[0], x.dtype};
+  const ElementReader weight =
+      blocks ? ElementReader{args.scratch, DType::f64} : ElementReader{args.inputs[1], w.dtype};
   const size_t low = attrs.low_rank_input();
   const int64_t rank = attrs.low_rank ? in[low + 1].shape[1] : 0;
   const ElementReader side{attrs.low_rank ? args.inputs[low] : nullptr, attrs.low_rank ? in[low].dtype : DType::f32};
@@ -67,6 +80,7 @@ void run(const KernelArgs& args) noexcept {
 
 }  // namespace
 
-EASEL_KERNEL(linear_reference) = {.name = "reference", .reject = reject, .run = run, .in_place = 0b1100};
+EASEL_KERNEL(linear_reference) = {
+    .name = "reference", .reject = reject, .run = run, .scratch_bytes = scratch_bytes, .in_place = 0b1100};
 
 }  // namespace easel::ops

@@ -99,6 +99,40 @@ OpTests linear_tests() {
       std::get<LinearAttrs>(c.attrs).result = DType::bf16;
       t.cases.push_back(c);
     }
+  // Weights that stay in blocks.
+  const auto packed = [&](Shape x, int64_t columns, BlockFormat encoding, DType dtype, LinearAttrs attrs) {
+    Case c = linear(x, columns, attrs, dtype);
+    c.inputs[1] = blocks(c.inputs[1].shape, encoding, dtype);
+    t.cases.push_back(c);
+    return c;
+  };
+  std::vector<BlockFormat> encodings(std::begin(kBlockFormats), std::end(kBlockFormats));
+  for (const BlockFormat fp8 : {BlockFormat::f8_e4m3, BlockFormat::f8_e5m2}) {
+    encodings.push_back(fp8);
+    for (const DType dtype : kWeights)
+      for (const int64_t n : {1, 2, 3, 15, 16, 17, 33}) packed({3, n}, 37, fp8, dtype, {.bias = true});
+  }
+  for (const BlockFormat encoding : encodings)
+    for (const DType dtype : kWeights) {
+      const int64_t block = std::max<int64_t>(8, block_elements(encoding));
+      for (const int64_t n : {1, 4, 7, 16, 33}) packed({5, block}, n, encoding, dtype, {.bias = n % 2 == 0});
+      packed({201, 2 * block}, 40, encoding, dtype, {.bias = true, .residual = true});
+      packed({3, 3072}, 70, encoding, dtype, {});   // several pieces of K
+      packed({14, 2816}, 12, encoding, dtype, {});  // pieces that end between blocks of 256 are not cut there
+      packed({5, block}, 97, encoding, dtype, {.bias = true, .activation = Activation::geglu});
+      packed({2, 2, block}, 40, encoding, dtype, {.activation = Activation::silu});
+      if (dtype != DType::bf16) continue;
+      Case c = packed({33, 2 * block}, 70, encoding, dtype, {.bias = true});
+      narrow(c, true, true);
+    }
+  // Beside the same weights expanded.
+  for (const BlockFormat encoding : {BlockFormat::none, BlockFormat::q8_0, BlockFormat::q4_k, BlockFormat::f8_e4m3})
+    for (const DType dtype : {DType::f32, DType::bf16})
+      for (const int64_t rows : {2, 154, 2048}) {
+        t.benchmarks.push_back(linear({rows, 1280}, 1280, {.bias = true}, dtype));
+        t.benchmarks.back().inputs[1].encoding = encoding;
+        t.benchmarks.back().model = "blocks";
+      }
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const auto bench = [&](int64_t m, int64_t n, int64_t k, LinearAttrs attrs = {.bias = true}) {
       t.benchmarks.push_back(linear({m, k}, n, attrs, dtype));
