@@ -18,6 +18,8 @@
 #include "device/memory.h"
 #include "io/safetensors.h"
 #include "pipelines/requests.h"
+#include "text/lora_tags.h"
+#include "text/prompt.h"
 
 namespace easel::cli {
 
@@ -137,6 +139,10 @@ class Generation {
   static TextToImageRequest second_half(const Job& job, TextToImageRequest request) {
     request.sampling.denoising_start = job.refiner_start;
     request.initial_latents.reset();
+    // Adapters are the first model's.
+    request.loras.clear();
+    if (text::parse_prompt_style(request.prompt_style) == text::PromptStyle::a1111)
+      request.prompt = text::take_lora_tags(request.prompt).text;
     return request;
   }
 

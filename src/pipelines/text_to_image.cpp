@@ -174,7 +174,6 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   check_added(r.added);
   job.prompt = text_encoder->plan(r, false);
   job.negative = text_encoder->plan(r, true);
-  resolve_adapters(job);
   // Throw for bad names, values and combinations. Mixing several conditionings takes the negative one as its origin.
   const bool always_guided = sampler_for(r)->wants_unconditional();
   if (r.guidance.middle_prompt) job.middle = text_encoder->plan(pipelines::request_of_middle_prompt(r), true);
@@ -184,6 +183,7 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
            "--middle-prompt: expected a model of text alone, found one whose second condition is the picture");
     job.middle = job.negative;  // sees the picture, without the prompt
   }
+  resolve_adapters(job);
   job.guided = guided_by_scale(job) || always_guided || job.prompt.mixed() || job.middle.has_value();
   guidance_for(job);
   sampling::check_noise(pipelines::noise_options_of(r));

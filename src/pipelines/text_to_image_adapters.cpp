@@ -23,6 +23,7 @@ void TextToImagePipeline::Impl::resolve_adapters(Job& job) const {
            printable(lora.path, 400), lora.unet_weight, lora.text_weight);
   }
   job.prompt.adapters = job.negative.adapters = adapters->text_key(job.loras);
+  if (job.middle) job.middle->adapters = job.prompt.adapters;
 }
 
 void TextToImagePipeline::Impl::check_adapters(const Job& job) const {
