@@ -18,9 +18,8 @@ Makes pictures from a prompt and prints their paths.
   PROMPT, --prompt TEXT         what to draw; plain UTF-8, taken literally unless a style is given
   --negative-prompt TEXT        what to keep out of the picture
   --prompt-file FILE            one prompt per line (# comments); --resume: what --out-dir lacks
-  --prompt-style STYLE          comfy or a1111: weights (a:1.2), {a|b} and more, see docs/PROMPTS.md
-  --clip-skip N, --embedding FILE|DIR    layer from the end (1; SDXL 2); textual inversions
-  --lora FILE[:WEIGHT], --lora-dir DIR, --lora-mode merge|runtime    adapters (docs/LORA.md)
+  --prompt-style STYLE          comfy or a1111: weights (a:1.2), {a|b}, …: docs/PROMPTS.md, LORA.md
+  --clip-skip N, --embedding FILE|DIR, --lora FILE[:W], --lora-dir DIR, --lora-mode merge|runtime
   --original-size, --target-size WxH, --crops-coords-top-left T,L, --aesthetic-score X, each also
                                 as --negative-…: what SDXL is told of the picture (docs/MODELS.md)
   --from-image PNG              make that picture again, from what its file says; options override
@@ -48,8 +47,7 @@ Makes pictures from a prompt and prints their paths.
   --variation-seed N, --variation-strength X    towards another seed; --eta-noise-seed-delta N
   --width N, --height N         pixels, multiples of 8; default: the model's size, or the picture's
   --init-image FILE|FOLDER      begin from a picture, or draw in it: easel generate --help pictures
-  --num-images-per-prompt N     (1); --batch-size N at a time (all), which changes no picture
-  --initial-latents FILE        safetensors with the noise to start from, as `latents`
+  --num-images-per-prompt N (1), --batch-size N (all)  --initial-latents FILE    noise to start from
 
   --out-dir DIR                 for img_000_steps20.png and so on (outputs); nothing is overwritten
   --save-latents, --save-grid, --trace FILE    final latents; one picture of all; every step
