@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <easel/cancel.h>
+#include <easel/lora.h>
 
 namespace easel {
 
@@ -25,9 +26,11 @@ struct ConvertOptions {
   /// stored (packed rows become fp32 outside of GGUF).
   std::string dtype{};
   TensorNames names = TensorNames::keep;
-  std::string component{};  ///< "unet", "vae", "text_encoder", "text_encoder_2": that part alone; empty: everything
-  std::string vae{};        ///< a VAE that replaces the first input's own
-  std::string tokenizer{};  ///< folder whose tokenizer goes into a diffusers folder
+  std::string component{};    ///< "unet", "vae", "text_encoder", "text_encoder_2": that part alone; empty: everything
+  std::string vae{};          ///< a VAE that replaces the first input's own
+  std::vector<Lora> loras{};  ///< merged into the UNet and the text encoders
+  std::function<void(const std::string&)> warn{};  ///< one line per warning, of adapters; empty: none
+  std::string tokenizer{};                         ///< folder whose tokenizer goes into a diffusers folder
   /// One per input: Σ wᵢ·inputᵢ, in f32 in this order. A + x·(B − C) is {1, x, −x}. Empty for a single input.
   std::vector<double> weights{};
   uint64_t max_shard_bytes = 0;  ///< safetensors only; 0: one file

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <easel/cancel.h>
+#include <easel/lora.h>
 #include <easel/picture_inputs.h>
 #include <easel/profile.h>
 #include <easel/tensor.h>
@@ -42,6 +43,7 @@ struct LoadOptions {
   std::string unet_file, vae_file, text_encoder_file, text_encoder_2_file;
   std::string prediction_type;  ///< "epsilon", "v_prediction" or "sample" (x0); empty: what the model's files say
   std::vector<std::string> embeddings;  ///< textual inversions: .safetensors files, and folders of them
+  std::vector<std::string> lora_dirs;   ///< folders in which LoRAs are looked up by name, also below them
   bool keep_text_encoder = true;        ///< false: its memory is given back once the prompts of a call are encoded
   /// Resident bytes of the process that no request may exceed; 0: what the machine has. A request that fits in no way
   /// is refused before it runs, with out_of_memory and a line that says what would fit.
@@ -137,6 +139,10 @@ struct TextToImageRequest {
   GuidanceOptions guidance;
   std::optional<FreeU> freeu;
   NoiseRules noise;
+  /// Adapters that act on this request alone: the pipeline changes only the weights that differ from the request
+  /// before. In the style a1111, <lora:name:weight> in the prompt adds more.
+  std::vector<Lora> loras;
+  LoraMode lora_mode = LoraMode::merge;
   uint64_t seed = 0;
   int64_t width = 0, height = 0;  ///< pixels, multiples of the VAE's factor (8); 0: the picture's or the model's own
   PictureInputs image;            ///< a picture to begin from, and what of it is drawn anew
@@ -179,6 +185,7 @@ struct StepProgress {
 /// Seconds spent, as `--json` reports them.
 struct Timings {
   double load = 0, compile = 0, text_encode = 0;
+  double lora = 0;             ///< reading adapters and evaluating packed weights again
   double image_encode = 0;     ///< reading and encoding a picture to begin from
   std::vector<double> steps;   ///< one per denoiser run, batch after batch
   std::vector<double> decode;  ///< one per batch
@@ -187,7 +194,8 @@ struct Timings {
 
 struct TextToImageResult {
   std::vector<Picture> pictures;
-  Tensor latents;  ///< final latents of all pictures, [N, C, h, w] f32, in the diffusion model's scale
+  Tensor latents;           ///< final latents of all pictures, [N, C, h, w] f32, in the diffusion model's scale
+  std::vector<Lora> loras;  ///< all adapters that acted, with the files that were found
   Timings seconds;
 };
 
@@ -215,6 +223,8 @@ class TextToImagePipeline {
   /// Encodes the prompts of all requests first, so that the text encoder's memory can go before the first picture;
   /// generate() then finds them encoded. Returns the seconds in `compile` and `text_encode`.
   Timings encode_prompts(const std::vector<TextToImageRequest>& requests);
+  /// Puts the adapters of a request into the networks now rather than when it runs; returns seconds.
+  double use_adapters(const TextToImageRequest& request);
   /// Shows unfinished pictures from now on, between steps, on the thread that runs the model; an empty sink ends that.
   /// They change no bit of a result. Throws invalid_argument for `every` below 1, io or unsupported for the decoder.
   void set_preview_sink(const PreviewSink& sink, const PreviewOptions& options = {});

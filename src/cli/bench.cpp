@@ -43,6 +43,8 @@ the median of all rounds. Loading and compiling happen once.
   --guidance-scale X            1 or less: no negative branch (7.5)
   --steps N                     denoiser steps of a round (2)
   --rounds N                    (3)
+  --lora FILE[:WEIGHT]          with adapters, and what changing them takes; --lora-dir DIR,
+                                --lora-mode merge|runtime
   --dtype TYPE                  fp32, bf16 or fp16; default: bf16 where the processor has it
   --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    for one part
   --device cpu  --threads N     default: one thread per physical core
@@ -117,6 +119,8 @@ class Benchmark {
     r.guidance_scale = options.guidance_scale.value_or(r.guidance_scale);
     r.steps = static_cast<int>(options.steps.value_or(2));
     r.sampler = "ddim";  // one run of the denoiser per step, whatever the model's own scheduler
+    r.loras = options.model.adapters();
+    r.lora_mode = options.model.adapter_mode();
     pipeline_->validate(r);
   }
 
@@ -126,6 +130,8 @@ class Benchmark {
     for (int64_t i = 0; i < rounds_; ++i) encode(i);
     for (int64_t i = 0; i < rounds_; ++i) round(i);
     peak_memory_ = device::peak_resident_memory();
+    if (!request_.loras.empty())
+      for (int64_t i = 0; i < rounds_; ++i) change_adapters();
     if (options_.profile) profile();
     bar_.clear();
     if (options_.json)
@@ -162,6 +168,15 @@ class Benchmark {
     seconds_.decode.insert(seconds_.decode.end(), result.seconds.decode.begin(), result.seconds.decode.end());
   }
 
+  // Away and back again.
+  void change_adapters() {
+    bar_.phase("changing adapters");
+    TextToImageRequest without = request(0);
+    without.loras.clear();
+    lora_changes_.push_back(pipeline_->use_adapters(without));
+    lora_changes_.push_back(pipeline_->use_adapters(request(0)));
+  }
+
   void profile() {
     bar_.phase("profiling");
     pipeline_->set_launch_sink([this](const Launch& launch) { report_.add(launch); });
@@ -196,6 +211,7 @@ class Benchmark {
     line("text encode", text_encode_, guided ? "both prompts" : "one prompt");
     line("UNet step", seconds_.steps, fmt::format("{} runs", seconds_.steps.size()));
     line("VAE decode", seconds_.decode, fmt::format("{} runs", seconds_.decode.size()));
+    if (!lora_changes_.empty()) line("LoRA change", lora_changes_, fmt::format("{} runs", lora_changes_.size()));
     once("20 steps", twenty_steps(), "text, 20 steps and decoder, added up");
     once("first step", first_step_, "begins so long after the start of the process");
     out += fmt::format("  {:<12} {:>8.3f} GB\n", "peak memory", static_cast<double>(peak_memory_) / 1e9);
@@ -230,6 +246,7 @@ class Benchmark {
                 {"peak_memory_bytes", peak_memory_},
                 {"device", info.device},
                 {"threads", info.threads}};
+    if (!lora_changes_.empty()) out["seconds"]["lora_change"] = runs(lora_changes_);
     if (!report_.empty()) out["profile"] = report_.json();
     return out;
   }
@@ -242,6 +259,7 @@ class Benchmark {
   TextToImageRequest request_;
   Timings seconds_;
   std::vector<double> text_encode_;
+  std::vector<double> lora_changes_;
   double first_step_ = 0;
   int64_t peak_memory_ = 0;
   ProfileReport report_;

@@ -9,6 +9,7 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/interrupts.h"
+#include "cli/lora_options.h"
 #include "cli/progress_bar.h"
 
 namespace easel::cli {
@@ -28,6 +29,7 @@ Writes a model, or any file of tensors, in another form. INPUT: .safetensors, .c
                          that becomes a file
   --component PART       unet, vae, text_encoder or text_encoder_2 alone, in a file
   --vae FILE             replaces the VAE
+  --lora FILE[:WEIGHT]   merges an adapter in, repeatable; --lora-dir DIR: see docs/LORA.md
   --tokenizer DIR        vocab.json and merges.txt for a new folder; single files hold none
   --max-shard-size SIZE  several safetensors files of at most 2GB, 500MB, …, with an index
   --weights X,Y[,Z]      merge: X·A + Y·B + Z·C
@@ -88,6 +90,7 @@ int convert(std::span<const std::string> args) {
   std::optional<std::string> paths[4], dtype, names, component, vae, tokenizer, weights;
   std::optional<int64_t> shard;
   std::optional<double> difference;
+  std::vector<std::string> loras, lora_dirs;
   bool check = false, json = false, quiet = false;
   Arguments arguments("convert", kHelp);
   arguments.positional("INPUT", paths[0]);
@@ -105,7 +108,8 @@ int convert(std::span<const std::string> args) {
   arguments.flag("--check", check);
   arguments.flag("--json", json);
   arguments.flag("--quiet", quiet);
-  arguments.not_yet("--lora");
+  arguments.texts("--lora", loras);
+  arguments.texts("--lora-dir", lora_dirs);
   if (!arguments.parse(args)) return 0;
 
   ConvertOptions options;
@@ -140,6 +144,8 @@ int convert(std::span<const std::string> args) {
     fail(ErrorCode::invalid_argument, "--component: expected unet, vae, text_encoder or text_encoder_2, found \"\"");
   options.component = component.value_or("");
   options.vae = vae.value_or("");
+  for (const std::string& lora : loras) options.loras.push_back(parse_lora(lora, lora_dirs));
+  options.warn = print_warning;
   options.tokenizer = tokenizer.value_or("");
   options.max_shard_bytes = static_cast<uint64_t>(shard.value_or(0));
   options.check = check;

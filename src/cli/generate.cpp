@@ -11,12 +11,15 @@
 #include "cli/commands.h"
 #include "cli/interrupts.h"
 #include "cli/job.h"
+#include "cli/lora_options.h"
 #include "cli/output_files.h"
 #include "cli/progress_bar.h"
 #include "cli/resume.h"
 #include "device/memory.h"
 #include "io/safetensors.h"
 #include "pipelines/requests.h"
+#include "text/lora_tags.h"
+#include "text/prompt.h"
 
 namespace easel::cli {
 
@@ -28,6 +31,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 void add(Timings& sum, const Timings& part) {
   sum.compile += part.compile;
+  sum.lora += part.lora;
   sum.text_encode += part.text_encode;
   sum.image_encode += part.image_encode;
   sum.steps.insert(sum.steps.end(), part.steps.begin(), part.steps.end());
@@ -135,6 +139,10 @@ class Generation {
   static TextToImageRequest second_half(const Job& job, TextToImageRequest request) {
     request.sampling.denoising_start = job.refiner_start;
     request.initial_latents.reset();
+    // Adapters are the first model's.
+    request.loras.clear();
+    if (text::parse_prompt_style(request.prompt_style) == text::PromptStyle::a1111)
+      request.prompt = text::take_lora_tags(request.prompt).text;
     return request;
   }
 
@@ -174,6 +182,8 @@ class Generation {
     TextToImageResult result =
         pipeline.generate(refiner_ ? first_half(job, request) : request, progress, refiner_ ? TraceSink() : trace);
     add(seconds_, result.seconds);
+    const std::vector<Lora> adapters = result.loras;
+    adapted_ |= !adapters.empty();
     if (refiner_) {
       TextToImageRequest rest = second_half(job, request);
       rest.noisy_latents = result.latents;
@@ -188,8 +198,9 @@ class Generation {
         continue;
       }
       io::Image image{picture.width, picture.height, 3, picture.rgb};
-      const std::string path = folder.write("img", request.steps, image,
-                                            to_png_text(describe_picture(job, number, picture, pipeline.info())));
+      const std::string path = folder.write(
+          "img", request.steps, image,
+          to_png_text(describe_picture(job, number, picture, pipeline.info(), lora_hashes_.list(adapters))));
       if (options_.save_latents) {
         const auto row = static_cast<int64_t>(i);
         io::write_safetensors(latents_path(path), {{"latents", result.latents.rows(row, row + 1)}});
@@ -236,6 +247,7 @@ class Generation {
                                   {"peak_memory_bytes", device::peak_resident_memory()},
                                   {"device", info.device},
                                   {"threads", info.threads}};
+    if (adapted_) out["seconds"]["lora"] = seconds_.lora;
     if (seconds_.image_encode > 0) out["seconds"]["image_encode"] = seconds_.image_encode;
     std::puts(out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
   }
@@ -246,6 +258,8 @@ class Generation {
   Timings seconds_;
   nlohmann::ordered_json images_ = nlohmann::ordered_json::array();
   std::vector<io::Image> grid_;
+  LoraHashes lora_hashes_;
+  bool adapted_ = false;
   std::optional<TextToImagePipeline> refiner_;
   std::map<size_t, std::map<int, std::string>> finished_;  // of a request: the pictures that are there, by index
   std::set<size_t> done_;                                  // requests of which all are

@@ -43,6 +43,7 @@ two weight files differ; or how a prompt is read.
   --memory-limit BYTES, --offload, --expand-weights, --vae-tiling on|off|auto    as in generate
   --prompt TEXT                 how it is read: conditionings, schedule, chunks, tokens, weights
   --prompt-style, --negative-prompt, --steps, --seed, --clip-skip, --embedding     as for generate
+  --lora FILE[:WEIGHT], --lora-dir DIR, --lora-mode merge|runtime    as for generate
   --kernels                     for every layer, the kernel chosen and why others were not;
                                 with --json every distinct call and the rows it could take
   --diff A B                    the differences of two weight files
@@ -174,6 +175,8 @@ int inspect(std::span<const std::string> args) {
   request.sampler = sampler.value_or("");
   request.scheduler = scheduler.value_or("");
   sampling.apply(request);
+  request.loras = model.adapters();
+  request.lora_mode = model.adapter_mode();
   if (schedule) return inspect_schedule(pipeline, request, out_dir.value_or("outputs"), json);
   std::string text = prompt ? pipeline.describe_prompt(request, json)
                      : json ? pipeline.describe_json(request, kernels)

@@ -5,12 +5,14 @@
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/fail.h"
 #include "cli/interrupts.h"
 #include "cli/progress_bar.h"
 #include "io/sha256.h"
 #include "pipelines/families.h"
+#include "pipelines/lora_file.h"
 
 namespace easel::cli {
 
@@ -28,6 +30,67 @@ std::string hash_of(const std::string& path) {
     if (cancel.cancelled()) fail(ErrorCode::cancelled, "cancelled");
     bar.phase(fmt::format("hashing {} of {} MB", done / 1'000'000, all / 1'000'000));
   });
+}
+
+/// What there is to say about a file of adapters.
+struct LoraReport {
+  std::string problem;  ///< why it cannot be used; then nothing else
+  pipelines::LoraFile::Family family;
+  std::string naming;
+  std::map<std::string, int> kinds, ranks, alphas, components;
+  std::vector<std::string> other;
+};
+
+std::string component_of(const std::string& key) {
+  const auto has = [&](const char* part) { return key.find(part) != std::string::npos; };
+  if (has("lora_te2_") || has("text_encoder_2") || has("clip_g")) return "text_encoder_2";
+  if (has("lora_te") || has("text_encoder") || has("text_model") || has("clip_l")) return "text_encoder";
+  return "unet";
+}
+
+LoraReport report_lora(const std::string& path) {
+  LoraReport out;
+  try {
+    const auto file = pipelines::LoraFile::open(path);
+    out.family = file->family();
+    out.naming = file->naming();
+    out.other = file->other_tensors();
+    for (const pipelines::LoraLayer& layer : file->layers()) {
+      ++out.kinds[std::string(to_string(layer.kind)) + (layer.dora() ? ", DoRA" : "")];
+      if (layer.rank > 0) ++out.ranks[fmt::format("{}", layer.rank)];
+      ++out.alphas[layer.alpha ? fmt::format("{:g}", *layer.alpha) : "none"];
+      ++out.components[component_of(layer.key)];
+    }
+  } catch (const Error& error) {
+    out.problem = error.what();
+  }
+  return out;
+}
+
+std::string counts(const std::map<std::string, int>& values) {
+  std::string out;
+  for (const auto& [value, count] : values) out += fmt::format("{}{} ×{}", out.empty() ? "" : ", ", value, count);
+  return out;
+}
+
+void print_lora(const LoraReport& lora) {
+  if (!lora.problem.empty()) return print(fmt::format("  adapters    cannot be used: {}", lora.problem));
+  print(fmt::format("  adapters    {}; {} names", counts(lora.kinds), lora.naming));
+  print(fmt::format("  for         {}", lora.family.name.empty()
+                                            ? "models that nothing in it tells"
+                                            : fmt::format("{}, as {}", lora.family.name, lora.family.reason)));
+  print(fmt::format("  layers      {}", counts(lora.components)));
+  if (!lora.ranks.empty()) print(fmt::format("  ranks       {}", counts(lora.ranks)));
+  print(fmt::format("  alphas      {}", counts(lora.alphas)));
+  if (!lora.other.empty())
+    print(fmt::format("  not read    {} tensors, such as {}", lora.other.size(), printable(lora.other.front())));
+}
+
+Json json_of(const LoraReport& lora) {
+  if (!lora.problem.empty()) return {{"problem", lora.problem}};
+  return {{"kinds", lora.kinds},           {"naming", lora.naming},     {"for", lora.family.name},
+          {"because", lora.family.reason}, {"layers", lora.components}, {"ranks", lora.ranks},
+          {"alphas", lora.alphas},         {"not_read", lora.other}};
 }
 
 std::vector<int64_t> list(const Shape& shape) { return {shape.begin(), shape.end()}; }
@@ -59,6 +122,8 @@ void inspect_weights(const std::string& path, bool json, bool hash) {
   std::vector<std::string> hashes;
   if (hash)
     for (const io::TensorFile& file : files.files()) hashes.push_back(hash_of(file.path()));
+  std::optional<LoraReport> lora;
+  if (identity.find(pipelines::Part::lora)) lora = report_lora(path);
   if (json) {
     Json out = {{"file", path},
                 {"container", container},
@@ -77,6 +142,7 @@ void inspect_weights(const std::string& path, bool json, bool hash) {
     } else if (!hashes.empty()) {
       for (size_t i = 0; i < hashes.size(); ++i) out["sha256"][files.files()[i].path()] = hashes[i];
     }
+    if (lora) out["lora"] = json_of(*lora);
     out["metadata"] = metadata;
     out["tensors"] = Json::array();
     for (const io::TensorFile& file : files.files())
@@ -90,6 +156,7 @@ void inspect_weights(const std::string& path, bool json, bool hash) {
   print(fmt::format("  container   {}, {} bytes", container, file_bytes));
   print(fmt::format("  family      {}", identity.summary()));
   print(fmt::format("  because     {}", identity.evidence()));
+  if (lora) print_lora(*lora);
   if (!identity.prediction_type.empty())
     print(fmt::format("  prediction  {} ({})", identity.prediction_type, identity.prediction_reason));
   print(fmt::format("  dtypes      {}", kinds));

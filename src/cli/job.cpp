@@ -6,6 +6,7 @@
 #include <random>
 
 #include "base/fail.h"
+#include "cli/lora_options.h"
 #include "io/safetensors.h"
 #include "io/sha256.h"
 #include "text/prompt.h"
@@ -159,11 +160,18 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
     take(model.text_encoder, picture.text_encoder_file);
     take(model.text_encoder_2, picture.text_encoder_2_file);
   }
+  if (model.lora_dirs.empty() && picture.lora_dirs)
+    for (const std::string& path : *picture.lora_dirs) model.lora_dirs.push_back(expand_home(path));
+  if (model.loras.empty() && picture.loras)
+    for (const std::string& lora : *picture.loras) model.loras.push_back(expand_home(lora));
+  if (!model.lora_mode) model.lora_mode = picture.lora_mode;
   job.load = model.load_options();
   // The prompts of a call are all encoded before the first picture.
   job.load.keep_text_encoder = false;
 
   TextToImageRequest base;
+  base.loras = model.adapters();
+  base.lora_mode = model.adapter_mode();
   base.negative_prompt = either(options.negative_prompt, picture.negative_prompt);
   base.prompt_style = either(options.prompt_style, picture.prompt_style).value_or("");
   base.clip_skip = static_cast<int>(either(options.clip_skip, picture.clip_skip).value_or(0));
@@ -226,7 +234,7 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
 }
 
 PictureMetadata describe_picture(const Job& job, size_t number, const Picture& picture,
-                                 const TextToImagePipeline::Info& info) {
+                                 const TextToImagePipeline::Info& info, const std::string& lora_hashes) {
   const TextToImageRequest& request = job.requests[number];
   PictureMetadata m;
   m.prompt = request.prompt;
@@ -236,6 +244,17 @@ PictureMetadata describe_picture(const Job& job, size_t number, const Picture& p
     if (!job.load.embeddings.empty()) m.embeddings.emplace();
     for (const std::string& path : job.load.embeddings) m.embeddings->push_back(text::utf8_lossy(portable_path(path)));
   }
+  const auto list = [](std::optional<std::vector<std::string>>& field, const auto& values, const auto& text_of) {
+    if (!values.empty()) field.emplace();
+    for (const auto& value : values) field->push_back(text_of(value));
+  };
+  list(m.loras, request.loras, format_lora);
+  if (request.lora_mode == LoraMode::runtime) m.lora_mode = "runtime";
+  // Where names of the prompt were found.
+  if (!lora_hashes.empty())
+    list(m.lora_dirs, job.load.lora_dirs,
+         [](const std::string& path) { return text::utf8_lossy(portable_path(path)); });
+  if (!lora_hashes.empty()) m.lora_hashes = lora_hashes;
   if (request.clip_skip != 0) m.clip_skip = request.clip_skip;
   m.steps = request.steps;
   const InputFiles& inputs = job.inputs[number];

@@ -33,9 +33,9 @@ struct Job {
 /// Throws invalid_argument, io or unsupported.
 Job plan_job(const GenerateOptions& options, const std::function<void(const std::string&)>& warn);
 
-/// How one picture of request `number` was made, for its file.
+/// How one picture of request `number` was made, for its file. lora_hashes: of all adapters that acted, see LoraHashes.
 PictureMetadata describe_picture(const Job& job, size_t number, const Picture& picture,
-                                 const TextToImagePipeline::Info& info);
+                                 const TextToImagePipeline::Info& info, const std::string& lora_hashes);
 
 /// A fingerprint of shape and values, "1x4x64x64-…" (64-bit FNV-1a over the float32 values).
 std::string content_hash(const Tensor& values);

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "base/fail.h"
+#include "cli/lora_options.h"
 #include "text/prompt.h"
 #include "text/unicode.h"
 
@@ -17,8 +18,8 @@ Makes pictures from a prompt and prints their paths.
   PROMPT, --prompt TEXT         what to draw; plain UTF-8, taken literally unless a style is given
   --negative-prompt TEXT        what to keep out of the picture
   --prompt-file FILE            one prompt per line (# comments); --resume: what --out-dir lacks
-  --prompt-style STYLE          comfy or a1111: weights (a:1.2), {a|b} and more, see docs/PROMPTS.md
-  --clip-skip N, --embedding FILE|DIR    layer from the end (1; SDXL 2); textual inversions
+  --prompt-style STYLE          comfy or a1111: weights (a:1.2), {a|b}, …: docs/PROMPTS.md, LORA.md
+  --clip-skip N, --embedding FILE|DIR, --lora FILE[:W], --lora-dir DIR, --lora-mode merge|runtime
   --original-size, --target-size WxH, --crops-coords-top-left T,L, --aesthetic-score X, each also
                                 as --negative-…: what SDXL is told of the picture (docs/MODELS.md)
   --from-image PNG              make that picture again, from what its file says; options override
@@ -46,8 +47,7 @@ Makes pictures from a prompt and prints their paths.
   --variation-seed N, --variation-strength X    towards another seed; --eta-noise-seed-delta N
   --width N, --height N         pixels, multiples of 8; default: the model's size, or the picture's
   --init-image FILE|FOLDER      begin from a picture, or draw in it: easel generate --help pictures
-  --num-images-per-prompt N     (1); --batch-size N at a time (all), which changes no picture
-  --initial-latents FILE        safetensors with the noise to start from, as `latents`
+  --num-images-per-prompt N (1), --batch-size N (all)  --initial-latents FILE    noise to start from
 
   --out-dir DIR                 for img_000_steps20.png and so on (outputs); nothing is overwritten
   --save-latents, --save-grid, --trace FILE    final latents; one picture of all; every step
@@ -76,6 +76,9 @@ void ModelOptions::add_to(Arguments& arguments) {
   arguments.flag("--expand-weights", expand_weights);
   arguments.text("--vae-tiling", vae_tiling);
   arguments.texts("--embedding", embeddings);
+  arguments.texts("--lora", loras);
+  arguments.texts("--lora-dir", lora_dirs);
+  arguments.text("--lora-mode", lora_mode);
 }
 
 LoadOptions ModelOptions::load_options() const {
@@ -109,6 +112,12 @@ LoadOptions ModelOptions::load_options() const {
     fail(ErrorCode::invalid_argument, "--vae-tiling: expected on, off or auto, found \"{}\"", printable(tiling, 40));
   if (tiling != "auto") out.vae_tiling = tiling == "on" ? VaeTiling::on : VaeTiling::off;
   out.embeddings = embeddings;
+  out.lora_dirs = lora_dirs;
+  for (const std::string& folder : lora_dirs) {
+    std::error_code error;
+    if (!std::filesystem::is_directory(folder, error))
+      fail(ErrorCode::io, "--lora-dir \"{}\": expected a folder, found none", printable(folder, 400));
+  }
   const auto part = [](const std::optional<std::string>& file, const char* option) -> std::string {
     if (!file) return "";
     std::error_code error;
@@ -121,6 +130,19 @@ LoadOptions ModelOptions::load_options() const {
   out.text_encoder_file = part(text_encoder, "--text-encoder");
   out.text_encoder_2_file = part(text_encoder_2, "--text-encoder-2");
   return out;
+}
+
+std::vector<Lora> ModelOptions::adapters() const {
+  std::vector<Lora> out;
+  for (const std::string& text : loras) out.push_back(parse_lora(text, lora_dirs));
+  return out;
+}
+
+LoraMode ModelOptions::adapter_mode() const {
+  const std::string mode = lora_mode.value_or("merge");
+  if (mode != "merge" && mode != "runtime")
+    fail(ErrorCode::invalid_argument, "--lora-mode: expected merge or runtime, found \"{}\"", printable(mode, 40));
+  return mode == "runtime" ? LoraMode::runtime : LoraMode::merge;
 }
 
 namespace {
@@ -161,7 +183,7 @@ void add_all(Arguments& a, GenerateOptions& o) {
   a.text("--preview-vae", o.preview_vae);
   a.flag("--json", o.json);
   a.flag("--quiet", o.quiet);
-  for (const char* name : {"--control-net", "--control-image", "--control-scale", "--lora", "--preset", "--frames"})
+  for (const char* name : {"--control-net", "--control-image", "--control-scale", "--preset", "--frames"})
     a.not_yet(name);
 }
 

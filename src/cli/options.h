@@ -25,10 +25,15 @@ struct ModelOptions {
   std::optional<std::string> vae_tiling;
   bool offload = false, expand_weights = false;
   std::vector<std::string> embeddings;  ///< --embedding, each time it is given
+  std::vector<std::string> loras, lora_dirs;
+  std::optional<std::string> lora_mode;
 
   void add_to(Arguments& arguments);
   /// Throws invalid_argument or unsupported, naming the option.
   LoadOptions load_options() const;
+  /// The adapters of --lora. Throws invalid_argument or io.
+  std::vector<Lora> adapters() const;
+  LoraMode adapter_mode() const;
 };
 
 struct GenerateOptions {

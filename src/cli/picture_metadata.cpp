@@ -22,6 +22,10 @@ void each_field(Metadata& m, Visit&& visit) {
   visit("prompt_style", m.prompt_style);
   visit("clip_skip", m.clip_skip);
   visit("embeddings", m.embeddings);
+  visit("loras", m.loras);
+  visit("lora_dirs", m.lora_dirs);
+  visit("lora_mode", m.lora_mode);
+  visit("lora_hashes", m.lora_hashes);
   visit("steps", m.steps);
   visit("sampler", m.sampler);
   visit("scheduler", m.scheduler);

@@ -16,9 +16,12 @@ namespace easel::cli {
 /// Everything a picture depends on. Fields that a foreign picture does not tell are empty.
 struct PictureMetadata {
   std::optional<std::string> prompt, negative_prompt;
-  std::optional<std::string> prompt_style;             ///< where it is not plain
-  std::optional<int64_t> clip_skip;                    ///< where it is given
-  std::optional<std::vector<std::string>> embeddings;  ///< paths given with --embedding
+  std::optional<std::string> prompt_style;                   ///< where it is not plain
+  std::optional<int64_t> clip_skip;                          ///< where it is given
+  std::optional<std::vector<std::string>> embeddings;        ///< paths given with --embedding
+  std::optional<std::vector<std::string>> loras, lora_dirs;  ///< given with --lora and --lora-dir
+  std::optional<std::string> lora_mode;                      ///< where it is not merge
+  std::optional<std::string> lora_hashes;                    ///< of all adapters, also those of the prompt
   std::optional<int64_t> steps, width, height, num_images_per_prompt;
   std::optional<int64_t> index;                   ///< of this picture among those of its prompt
   std::optional<std::string> sampler, scheduler;  ///< "": the model's own

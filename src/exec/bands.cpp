@@ -63,6 +63,7 @@ bool can_run_in_bands(const Command& command) {
   if (is<ops::Conv2dAttrs>(command)) return true;
   if (is<ops::UpsampleNearestAttrs>(command))
     return x.shape[1] > 0 && out.shape[1] % x.shape[1] == 0 && kRowUnit % (out.shape[1] / x.shape[1]) == 0;
+  if (const auto* linear = std::get_if<ops::LinearAttrs>(&command.call.attrs); linear && linear->low_rank) return false;
   if (is<ops::ActivationAttrs>(command) || is<ops::CastAttrs>(command) || is<ops::LinearAttrs>(command))
     return is_row_wise(command, 0);
   if (is<ops::BinaryAttrs>(command)) return x.shape == out.shape && command.call.inputs[1].shape == out.shape;

@@ -42,8 +42,11 @@ void call_into(device::Context& context, const ops::Attrs& attrs, const std::vec
 
   const bool weighted =
       std::holds_alternative<ops::LinearAttrs>(attrs) || std::holds_alternative<ops::Conv2dAttrs>(attrs);
+  const auto* linear = std::get_if<ops::LinearAttrs>(&attrs);
+  const size_t side = linear && linear->low_rank ? linear->low_rank_input() + 1 : 1;
   ops::OpCall op{attrs, {}, arg_type(output)};
-  for (size_t i = 0; i < inputs.size(); ++i) op.inputs.push_back(arg_type(inputs[i], weighted && i == 1));
+  for (size_t i = 0; i < inputs.size(); ++i)
+    op.inputs.push_back(arg_type(inputs[i], weighted && (i == 1 || i == side)));
   const ops::Kernel* kernel = ops::choose_kernel(op, context.isa);
   if (!kernel)
     fail(ErrorCode::unsupported, "{}: no kernel fits ({})", ops::op_name(attrs), rejections(op, context.isa));

@@ -2,9 +2,12 @@
 
 #include <cstdint>
 #include <cstring>
+#include <set>
 
 #include "base/fail.h"
 #include "exec/call.h"
+#include "exec/row_values.h"
+#include "graph/side_branches.h"
 
 namespace easel::exec {
 
@@ -44,6 +47,13 @@ WeightStore::WeightStore(std::shared_ptr<const WeightSource> source, device::Con
     : source_(std::move(source)), context_(std::move(context)) {}
 
 WeightSource::Outline WeightStore::check_outline(const Constant& weight) const {
+  if (const auto own = replacements_.find(weight.weight_name());
+      own != replacements_.end() && graph::is_side_weight(weight.weight_name())) {
+    if (own->second->shape().numel() != weight.shape().numel())
+      fail(ErrorCode::shape_mismatch, "'{}': expected shape {}, found {}", weight.weight_name(), weight.shape().str(),
+           own->second->shape().str());
+    return {DType::f32, weight.shape()};
+  }
   if (!source_) fail(ErrorCode::io, "tensor '{}': expected weights, found none beside the plan", weight.weight_name());
   const WeightSource::Outline stored = source_->outline(weight.weight_name());
   if (!same_up_to_trailing_ones(stored.shape, weight.shape()))
@@ -68,7 +78,10 @@ void WeightStore::check(const Constant& constant) const {
 
 graph::Graph WeightStore::marked(const graph::Graph& graph) const {
   if (!source_) return graph;
-  const auto stored_as = [this](const std::string& name) { return source_->outline(name).encoding; };
+  const auto stored_as = [this](const std::string& name) {
+    // What is replaced is evaluated; branches are in no file.
+    return replacements_.contains(name) ? BlockFormat::none : source_->outline(name).encoding;
+  };
   return graph.with_constants([&](const graph::ConstantPtr& x) { return Constant::marked(x, stored_as); });
 }
 
@@ -98,6 +111,11 @@ Tensor WeightStore::stored_rows(const Constant& constant) const {
 // The stored values of a weight in another dtype: by way of f32, as every constant is a function of weights in f32.
 Tensor WeightStore::stored_as(const Constant& weight, DType dtype, const Tensor& target) const {
   device::Context& context = *context_;
+  if (const auto found = replacements_.find(weight.weight_name()); found != replacements_.end()) {
+    const Tensor out = target.defined() ? target : Tensor::empty(dtype, weight.shape());
+    RowValues(context, [this](const Constant& source) { return load(source); }).write(*found->second, out);
+    return out;
+  }
   Tensor stored = load(weight);
   if (!aligned(stored)) stored = stored.clone();
   if (stored.dtype() == dtype && !target.defined()) return stored;
@@ -165,6 +183,17 @@ Tensor WeightStore::evaluate(const Constant& constant, const Tensor& target) con
       const Tensor factor = Tensor::from({static_cast<float>(constant.factor())}, {1});
       return apply(ops::BinaryAttrs{ops::BinaryKind::mul}, {evaluate(*operands[0]), factor});
     }
+    case Constant::Kind::add:
+    case Constant::Kind::mul:
+    case Constant::Kind::matmul:
+    case Constant::Kind::kron:
+    case Constant::Kind::rescale: {
+      const Tensor out = target.defined() ? target : Tensor::empty(constant.dtype(), constant.shape());
+      RowValues(context, [this](const Constant& weight) {
+        return stored_as(weight, DType::f32, {});
+      }).write(constant, out);
+      return out;
+    }
   }
   fail(ErrorCode::internal, "constant {}: unknown kind", constant.key());
 }
@@ -173,13 +202,26 @@ void WeightStore::release_sources(const Constant& constant) const {
   constant.each_weight([&](const std::string& name) { source_->release(name); });
 }
 
+bool WeightStore::replaced(const Constant& constant) const {
+  bool found = false;
+  constant.each_weight([&](const std::string& name) { found |= replacements_.contains(name); });
+  return found;
+}
+
 PackedWeightPtr WeightStore::get(const graph::ConstantPtr& constant, const ops::PackFormat* format) {
   const std::string key = constant->key() + "|" + (format ? format->name : "");
   std::lock_guard lock(mutex_);
-  if (const auto found = packed_.find(key); found != packed_.end()) return found->second;
+  if (const auto found = packed_.find(key); found != packed_.end()) return found->second.weight;
   auto weight = std::make_shared<PackedWeight>();
+  fill(constant, format, *weight);
+  packed_[key] = {constant, format, weight};
+  return weight;
+}
+
+// Evaluates and packs; memory of the right size is used again.
+void WeightStore::fill(const graph::ConstantPtr& constant, const ops::PackFormat* format, PackedWeight& weight) {
   // What is stored as it is wanted is packed from the file.
-  const bool weight_itself = constant->kind() == Constant::Kind::weight;
+  const bool weight_itself = constant->kind() == Constant::Kind::weight && !replaced(*constant);
   const bool blocks = constant->kind() == Constant::Kind::blocks;
   const bool stored_so = blocks || (weight_itself && check_outline(*constant).dtype == constant->dtype());
   Tensor target;
@@ -194,20 +236,54 @@ PackedWeightPtr WeightStore::get(const graph::ConstantPtr& constant, const ops::
   Tensor values = evaluate(*constant, target);
   if (format) {
     const ops::ArgType type = type_of(*constant);
-    weight->bytes = format->bytes(type);
-    weight->buffer = device::Buffer(weight->bytes);
-    format->pack(type, values.raw(), weight->buffer.data(), *context_->pool);
-    weight->data = weight->buffer.data();
+    weight.bytes = format->bytes(type);
+    if (weight.buffer.size() < weight.bytes) weight.buffer = device::Buffer(weight.bytes);
+    format->pack(type, values.raw(), weight.buffer.data(), *context_->pool);
+    weight.data = weight.buffer.data();
     release_sources(*constant);
   } else {
     const bool in_file = (weight_itself && values.raw() == source_->load(constant->weight_name()).raw()) ||
                          (blocks && !joined(*constant));
-    weight->bytes = in_file ? 0 : values.bytes();
-    weight->tensor = std::move(values);
-    weight->data = weight->tensor.raw();
+    weight.bytes = in_file ? 0 : values.bytes();
+    weight.tensor = std::move(values);
+    weight.data = weight.tensor.raw();
     if (!in_file) release_sources(*constant);
   }
-  return packed_[key] = weight;
+}
+
+bool WeightStore::replace(Replacements replacements) {
+  std::lock_guard lock(mutex_);
+  for (const auto& [name, expression] : replacements) {
+    check(*expression);
+    if (graph::is_side_weight(name)) continue;
+    const Shape stored = source_ ? source_->outline(name).shape : expression->shape();
+    if (stored.numel() != expression->shape().numel())
+      fail(ErrorCode::shape_mismatch, "tensor '{}': expected values of shape {}, found {}", name, stored.str(),
+           expression->shape().str());
+  }
+  std::set<std::string> changed;
+  const auto note = [&](const Replacements& from, const Replacements& other) {
+    for (const auto& [name, expression] : from)
+      if (const auto same = other.find(name);
+          (same == other.end() && !(graph::is_side_weight(name) && &from == &replacements_)) ||
+          (same != other.end() && same->second->key() != expression->key()))
+        changed.insert(name);
+  };
+  note(replacements_, replacements);
+  note(replacements, replacements_);
+  replacements_ = std::move(replacements);
+  bool compiled_anew = false;
+  for (const std::string& name : changed)
+    compiled_anew |= source_ && !graph::is_side_weight(name) && source_->outline(name).encoding != BlockFormat::none;
+  for (auto& [key, packed] : packed_) {
+    bool stale = false;
+    packed.constant->each_weight([&](const std::string& name) { stale |= changed.contains(name); });
+    if (!stale || packed.constant->kind() == Constant::Kind::blocks) continue;  // blocks are as in the file
+    if (context_->cancel.cancelled()) fail(ErrorCode::cancelled, "weights: cancelled");
+    fill(packed.constant, packed.format, *packed.weight);
+  }
+  scratch_ = device::Buffer();
+  return compiled_anew;
 }
 
 int64_t WeightStore::bytes_of(const Constant& constant, const ops::PackFormat* format) const {
@@ -236,6 +312,8 @@ int64_t WeightStore::working_bytes(const Constant& constant, bool has_target) co
   const bool weight = constant.kind() == Constant::Kind::weight;
   if (weight || (constant.kind() == Constant::Kind::cast && operands[0]->kind() == Constant::Kind::weight)) {
     const Constant& source = weight ? constant : *operands[0];
+    if (const auto found = replacements_.find(source.weight_name()); found != replacements_.end())
+      return source.shape().numel() * size_of(DType::f32) + RowValues::working_bytes(*found->second) + made;
     const bool same = source_ && check_outline(source).dtype == constant.dtype();
     return stored_bytes(source) + (same ? 0 : made);
   }
@@ -258,7 +336,7 @@ void WeightStore::drop() {
 int64_t WeightStore::packed_bytes() const {
   std::lock_guard lock(mutex_);
   int64_t sum = 0;
-  for (const auto& [key, weight] : packed_) sum += weight->bytes;
+  for (const auto& [key, packed] : packed_) sum += packed.weight->bytes;
   return sum;
 }
 

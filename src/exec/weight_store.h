@@ -48,8 +48,12 @@ struct PackedWeight {
 };
 using PackedWeightPtr = std::shared_ptr<const PackedWeight>;
 
+/// What stands for source weights: name → an expression of the weight's shape, in which the source weight itself may
+/// occur. That is how adapters change a model: W ↦ W + B · A.
+using Replacements = std::map<std::string, graph::ConstantPtr>;
+
 /// Evaluates constant expressions and keeps one packed copy per (constant, format), shared by all programs of a model.
-/// Thread-safe.
+/// Thread-safe, but for replace().
 class WeightStore {
  public:
   /// source nullptr: there are no values, only plans; check() then believes the graph's shapes and get() throws.
@@ -64,6 +68,14 @@ class WeightStore {
   Tensor evaluate(const graph::Constant& constant, const Tensor& target = {}) const;
   /// format nullptr: row-major. The result stays valid as long as it is held.
   PackedWeightPtr get(const graph::ConstantPtr& constant, const ops::PackFormat* format);
+  /// From now on these stand for source weights; those named before and not now are themselves again, to the bit.
+  /// Copies that read a weight of which that is news are evaluated again, in place: programs that hold them go on with
+  /// the new values. Weights of side branches (graph/side_branches.h) have no source: they are what is given here, and
+  /// copies of those that are not given any more are left as they are. No session may run meanwhile. Returns
+  /// whether programs have to be compiled anew to see them all: weights that stay in blocks are not evaluated. Throws
+  /// as check() does, and shape_mismatch for an expression of another size than its weight, before anything changed; if
+  /// something fails later, drop() has to follow.
+  bool replace(Replacements replacements);
   /// What get() would add to memory, in bytes, without reading anything.
   int64_t bytes_of(const graph::Constant& constant, const ops::PackFormat* format) const;
   /// What packing `constant` takes at its highest besides its result: file pages and intermediate values.
@@ -82,11 +94,19 @@ class WeightStore {
   Tensor stored_as(const graph::Constant& weight, DType dtype, const Tensor& target) const;
   int64_t working_bytes(const graph::Constant& constant, bool has_target) const;
   void release_sources(const graph::Constant& constant) const;
+  bool replaced(const graph::Constant& constant) const;
+  void fill(const graph::ConstantPtr& constant, const ops::PackFormat* format, PackedWeight& weight);
 
+  struct Packed {
+    graph::ConstantPtr constant;
+    const ops::PackFormat* format;
+    std::shared_ptr<PackedWeight> weight;
+  };
   std::shared_ptr<const WeightSource> source_;
   device::ContextPtr context_;
   mutable std::mutex mutex_;
-  std::map<std::string, PackedWeightPtr> packed_;
+  std::map<std::string, Packed> packed_;
+  Replacements replacements_;
   // Values on their way into a packed copy: fresh pages for each weight would all have to be zeroed.
   device::Buffer scratch_;
 };

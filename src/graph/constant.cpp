@@ -46,6 +46,15 @@ ConstantPtr Constant::literal(const Tensor& values) {
   return out;
 }
 
+ConstantPtr Constant::literal(const Tensor& values, const std::string& key) {
+  auto out = make(Kind::literal, {});
+  out->values_ = values.contiguous() ? values : values.clone();
+  out->dtype_ = values.dtype();
+  out->shape_ = values.shape();
+  out->key_ = fmt::format("literal({})", key);
+  return out;
+}
+
 ConstantPtr Constant::cast(ConstantPtr x, DType dtype) {
   if (x->dtype() == dtype) return x;
   // Moving elements and rounding them commute: rounding first moves fewer bytes.
@@ -150,6 +159,64 @@ BlockFormat Constant::row_encoding() const {
     }
     default: return BlockFormat::none;
   }
+}
+
+namespace {
+
+void expect_same_shape(const char* what, const Constant& a, const Constant& b) {
+  if (!(a.shape() == b.shape()))
+    fail(ErrorCode::shape_mismatch, "constant {}({}, {}): expected equal shapes, found {} and {}", what, a.key(),
+         b.key(), a.shape().str(), b.shape().str());
+}
+
+void expect_matrices(const char* what, const Constant& a, const Constant& b) {
+  if (a.shape().rank() != 2 || b.shape().rank() != 2)
+    fail(ErrorCode::shape_mismatch, "constant {}({}, {}): expected matrices, found {} and {}", what, a.key(), b.key(),
+         a.shape().str(), b.shape().str());
+}
+
+}  // namespace
+
+ConstantPtr Constant::binary(Kind kind, const char* name, ConstantPtr a, ConstantPtr b, const Shape& shape) {
+  auto out = make(kind, {std::move(a), std::move(b)});
+  out->dtype_ = DType::f32;
+  out->shape_ = shape;
+  out->key_ = fmt::format("{}({}, {})", name, out->operands_[0]->key(), out->operands_[1]->key());
+  return out;
+}
+
+ConstantPtr Constant::add(ConstantPtr a, ConstantPtr b) {
+  expect_same_shape("add", *a, *b);
+  return binary(Kind::add, "add", a, std::move(b), a->shape());
+}
+
+ConstantPtr Constant::mul(ConstantPtr a, ConstantPtr b) {
+  expect_same_shape("mul", *a, *b);
+  return binary(Kind::mul, "mul", a, std::move(b), a->shape());
+}
+
+ConstantPtr Constant::matmul(ConstantPtr a, ConstantPtr b) {
+  expect_matrices("matmul", *a, *b);
+  if (a->shape()[1] != b->shape()[0])
+    fail(ErrorCode::shape_mismatch, "constant matmul({}, {}): {} and {} do not fit", a->key(), b->key(),
+         a->shape().str(), b->shape().str());
+  return binary(Kind::matmul, "matmul", a, b, {a->shape()[0], b->shape()[1]});
+}
+
+ConstantPtr Constant::kron(ConstantPtr a, ConstantPtr b) {
+  expect_matrices("kron", *a, *b);
+  return binary(Kind::kron, "kron", a, b, {a->shape()[0] * b->shape()[0], a->shape()[1] * b->shape()[1]});
+}
+
+ConstantPtr Constant::rescale(ConstantPtr x, ConstantPtr magnitude, int axis) {
+  if (axis < 0 || axis > 1 || x->shape().rank() <= axis || magnitude->shape().numel() != x->shape()[axis])
+    fail(ErrorCode::shape_mismatch, "constant rescale({}, {}): {} magnitudes do not fit axis {} of {}", x->key(),
+         magnitude->key(), magnitude->shape().numel(), axis, x->shape().str());
+  auto out = make(Kind::rescale, {x, std::move(magnitude)});
+  out->dtype_ = DType::f32;
+  out->axis_ = axis;
+  out->key_ = fmt::format("rescale({}, {}, {})", axis, out->operands_[0]->key(), out->operands_[1]->key());
+  return out;
 }
 
 }  // namespace easel::graph

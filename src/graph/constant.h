@@ -18,12 +18,29 @@ using ConstantPtr = std::shared_ptr<const Constant>;
 /// An immutable expression. Two expressions with the same key have the same value, so packed copies are shared by key.
 class Constant {
  public:
-  enum class Kind { weight, literal, cast, reshape, permute, slice, concat, scale, blocks };
+  enum class Kind {
+    weight,
+    literal,
+    cast,
+    reshape,
+    permute,
+    slice,
+    concat,
+    scale,
+    blocks,
+    add,
+    mul,
+    matmul,
+    kron,
+    rescale
+  };
 
   /// A tensor of the model's files, by its published name and expected shape; converted to f32 where stored otherwise.
   static ConstantPtr weight(const std::string& name, const Shape& shape);
   /// Values made by the builder itself. The tensor is kept.
   static ConstantPtr literal(const Tensor& values);
+  /// Values from elsewhere, such as an adapter's file. `key` stands for them: equal keys, equal values.
+  static ConstantPtr literal(const Tensor& values, const std::string& key);
   static ConstantPtr cast(ConstantPtr x, DType dtype);
   static ConstantPtr reshape(ConstantPtr x, const Shape& shape);
   static ConstantPtr permute(ConstantPtr x, const std::vector<int>& order);
@@ -34,6 +51,17 @@ class Constant {
   static ConstantPtr blocks(ConstantPtr x);
   /// x with every source weight marked as stored in what `stored_as` gives for its name. Keys stay as they are.
   static ConstantPtr marked(const ConstantPtr& x, const std::function<BlockFormat(const std::string& name)>& stored_as);
+  // What adapters are made of; results are f32. All throw shape_mismatch for operands that do not fit.
+  /// Element by element, of equal shapes.
+  static ConstantPtr add(ConstantPtr a, ConstantPtr b);
+  static ConstantPtr mul(ConstantPtr a, ConstantPtr b);
+  /// a: [M, K], b: [K, N] → [M, N].
+  static ConstantPtr matmul(ConstantPtr a, ConstantPtr b);
+  /// The Kronecker product: a: [M, N], b: [P, Q] → [M·P, N·Q], y[m·P + p, n·Q + q] = a[m, n] · b[p, q].
+  static ConstantPtr kron(ConstantPtr a, ConstantPtr b);
+  /// y = magnitude · x / ‖x‖, the norms being taken for each index along `axis` (0 or 1) over all others; what has the
+  /// norm 0 stays 0. magnitude: as many elements as x along the axis. Liu et al. 2024, "DoRA".
+  static ConstantPtr rescale(ConstantPtr x, ConstantPtr magnitude, int axis);
 
   Kind kind() const { return kind_; }
   DType dtype() const { return dtype_; }
@@ -63,6 +91,7 @@ class Constant {
  private:
   Constant() = default;
   static std::shared_ptr<Constant> make(Kind kind, std::vector<ConstantPtr> operands);
+  static ConstantPtr binary(Kind kind, const char* name, ConstantPtr a, ConstantPtr b, const Shape& shape);
 
   Kind kind_ = Kind::weight;
   DType dtype_ = DType::f32;

@@ -10,14 +10,15 @@
 
 namespace easel::io {
 
-std::string sha256_of_file(const std::string& path, const std::function<void(uint64_t, uint64_t)>& progress) {
+std::string sha256_of_file(const std::string& path, const std::function<void(uint64_t, uint64_t)>& progress,
+                           uint64_t begin) {
   constexpr uint64_t kPiece = 16 << 20;
   const auto file = MappedFile::open(path);
   const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
   if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1)
     fail(ErrorCode::internal, "SHA-256 is not available in libcrypto");
   const uint64_t size = file->bytes().size();
-  for (uint64_t at = 0; at < size; at += kPiece) {
+  for (uint64_t at = begin; at < size; at += kPiece) {
     const uint64_t piece = std::min(kPiece, size - at);
     if (progress) progress(at, size);
     EVP_DigestUpdate(context.get(), file->bytes().data() + at, piece);

@@ -57,8 +57,10 @@ OpClass op_class_of(const OpCall& call) noexcept {
 
 double flops_of(const OpCall& call) {
   const auto size = [](const ArgType& arg) { return static_cast<double>(arg.shape.numel()); };
-  if (std::holds_alternative<LinearAttrs>(call.attrs))
-    return 2 * size(call.inputs[0]) * static_cast<double>(call.inputs[1].shape[0]);
+  if (const auto* linear = std::get_if<LinearAttrs>(&call.attrs)) {
+    const double side = linear->low_rank ? size(call.inputs[linear->low_rank_input()]) : 0;
+    return 2 * (size(call.inputs[0]) + side) * static_cast<double>(call.inputs[1].shape[0]);
+  }
   if (std::holds_alternative<Conv2dAttrs>(call.attrs)) {
     const Shape& w = call.inputs[1].shape;  // [O, C, kh, kw]
     return 2 * size(call.output) * static_cast<double>(w[1] * w[2] * w[3]);

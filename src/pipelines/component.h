@@ -7,8 +7,10 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "exec/session.h"
+#include "graph/side_branches.h"
 
 namespace easel::pipelines {
 
@@ -33,6 +35,13 @@ class Component {
   /// Gives back programs and packed weights; the next session() makes them again. Sessions still held keep theirs.
   void drop();
 
+  /// What stands for weights from now on; see WeightStore::replace(). Packed copies and programs stay, and are as
+  /// before once nothing is replaced any more. If that fails midway they are given back, as by drop().
+  void replace(exec::Replacements replacements);
+  /// From now on layers have side branches of these ranks; their weights come by replace(), which has to follow.
+  /// Programs of a few earlier choices are kept; packed weights serve all.
+  void use_side_branches(const graph::SideRanks& ranks);
+
   /// Called for every command of every session from now on; an empty one ends that.
   void set_observer(const exec::Session::Observer& observer);
 
@@ -46,12 +55,15 @@ class Component {
   using Key = std::tuple<Bindings, exec::BandOptions, std::string, int>;  // the last: instance, or dtype of a plan
 
   void check_weights(const graph::Graph& graph) const;
-  const graph::Graph& graph_of(const std::string& variant) const;
+  const graph::Graph& graph_of(const std::string& variant);
 
   exec::CompileOptions options(const Bindings& sizes, const exec::BandOptions& bands) const;
 
   graph::Graph graph_;
   std::map<std::string, graph::Graph> variants_;
+  std::vector<graph::SideRanks> side_ranks_;         // all that were asked for
+  std::string side_;                                 // of the ones in use: ends the names of variants
+  std::map<std::string, graph::Graph> side_graphs_;  // by variant + side_
   device::ContextPtr context_;
   DType precision_;
   bool keep_blocks_;

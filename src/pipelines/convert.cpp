@@ -9,6 +9,7 @@
 #include "base/fail.h"
 #include "io/atomic_file.h"
 #include "io/gguf.h"
+#include "pipelines/merged_tensors.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/model_tensors.h"
 #include "pipelines/tensor_recipe.h"
@@ -53,6 +54,7 @@ class Converter {
     for (size_t i = 0; i < options_.inputs.size(); ++i)
       models_.push_back(std::make_unique<ModelTensors>(options_.inputs[i], i == 0 ? options_.vae : ""));
     choose_names();
+    merged_ = std::make_unique<MergedTensors>(first(), options_.loras, options_.warn);
     if (target_ == Target::folder)
       write_folder();
     else
@@ -150,6 +152,7 @@ class Converter {
       for (size_t i = 1; i < models_.size(); ++i)
         out.terms.push_back(term_of(*models_[i], component, layout, options_.weights[i]));
     }
+    merged_->apply(first(), component, layout, out);
     choose_encoding(tensor, out);
     return out;
   }
@@ -392,6 +395,7 @@ class Converter {
   Target target_ = Target::safetensors;
   TensorNames names_ = TensorNames::keep;
   std::vector<std::unique_ptr<ModelTensors>> models_;
+  std::unique_ptr<MergedTensors> merged_;
   uint64_t expected_bytes_ = 0;
   ConvertResult result_;
 };

@@ -99,6 +99,7 @@ std::string TextToImagePipeline::describe(const TextToImageRequest& request, boo
   Impl& p = *impl_;
   const std::lock_guard lock(p.mutex);  // plans are kept
   const Impl::Job job = p.resolve(request, false);
+  p.use_unet_adapters(job);
   const pipelines::Residency plan = p.plan_residency(job, false);
   const std::vector<Part> parts = parts_of(p, job, plan);
   std::string out = fmt::format(
@@ -141,6 +142,7 @@ std::string TextToImagePipeline::describe_json(const TextToImageRequest& request
   Impl& p = *impl_;
   const std::lock_guard lock(p.mutex);  // plans are kept
   const Impl::Job job = p.resolve(request, false);
+  p.use_unet_adapters(job);
   const pipelines::Residency plan = p.plan_residency(job, false);
   const std::vector<Part> parts = parts_of(p, job, plan);
   nlohmann::json out = {{"path", p.info.path},

@@ -103,6 +103,15 @@ int64_t PromptEncoder::tokens() const {
   return length;
 }
 
+void PromptEncoder::use_adapters(const std::string& key,
+                                 const std::map<std::string, exec::Replacements>& replacements) {
+  if (key == adapters_) return;
+  adapters_.reset();
+  replacements_ = replacements;
+  for (size_t i = 0; i < encoders_.size(); ++i) encoders_[i].component->replace(replacements_[name(i)]);
+  adapters_ = key;
+}
+
 void PromptEncoder::use_layers(size_t index, int clip_skip) {
   Encoder& encoder = encoders_[index];
   if (encoder.clip_skip == clip_skip) return;
@@ -120,6 +129,7 @@ void PromptEncoder::use_layers(size_t index, int clip_skip) {
       std::make_unique<Component>(models::clip_text_model(config, tokens(), options),
                                   files_.text_encoders[index].weights, context_, precision_, arena_, keep_blocks_);
   encoder.component->set_observer(encoder.observer);
+  encoder.component->replace(replacements_[name(index)]);
   encoder.clip_skip = clip_skip;
 }
 
@@ -153,6 +163,11 @@ PromptPlan PromptEncoder::plan(const TextToImageRequest& request, bool negative)
   // The web UI takes an empty text for an absent one.
   plan.absent = negative && files_.force_zeros_for_empty_prompt &&
                 (!request.negative_prompt || (given.empty() && plan.style == PromptStyle::a1111));
+  if (plan.style == PromptStyle::a1111 && !negative) {
+    text::TaggedPrompt tagged = text::take_lora_tags(plan.expanded);
+    plan.expanded = std::move(tagged.text);
+    plan.loras = std::move(tagged.loras);
+  }
   plan.branches = text::parse_schedule(plan.expanded, plan.style, request.steps, !negative);
   for (const PromptText& text : plan.texts())
     plan.chunk_counts.insert(static_cast<int64_t>(chunks(text).chunks.size()));
@@ -267,7 +282,7 @@ std::vector<std::vector<PromptEncoder::Row>> PromptEncoder::encode_with(size_t i
       from_empty |= text.style == PromptStyle::comfy && is_weighted(chunk);
     }
   }
-  const text::ChunkedPrompt empty = chunks({PromptStyle::comfy, 1, false, ""}, index);
+  const text::ChunkedPrompt empty = chunks({PromptStyle::comfy, 1, false, "", ""}, index);
   if (from_empty) rows.push_back(&empty.chunks.front());
 
   const std::vector<Row> states = run(index, rows);

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "pipelines/model_files.h"
 #include "pipelines/textual_inversion.h"
 #include "text/clip_tokenizer.h"
+#include "text/lora_tags.h"
 #include "text/prompt.h"
 #include "text/prompt_chunks.h"
 
@@ -23,7 +25,8 @@ namespace easel::pipelines {
 struct PromptText {
   text::PromptStyle style = text::PromptStyle::plain;
   int clip_skip = 1;
-  bool absent = false;  ///< no text at all, which is zeros
+  bool absent = false;   ///< no text at all, which is zeros
+  std::string adapters;  ///< of the text encoders; see Adapters::text_key()
   std::string text;
   auto operator<=>(const PromptText&) const = default;  // NOLINT(modernize-use-nullptr): it means the 0 inside
 };
@@ -33,11 +36,13 @@ struct PromptPlan {
   text::PromptStyle style = text::PromptStyle::plain;
   int clip_skip = 1;
   bool absent = false;
-  std::string expanded;  ///< after wildcards
+  std::string expanded;              ///< after wildcards
+  std::string adapters;              ///< of the text encoders
+  std::vector<text::LoraTag> loras;  ///< of the prompt (a1111)
   std::vector<text::PromptBranch> branches;
   std::set<int64_t> chunk_counts;  ///< of all texts
 
-  PromptText text_of(const std::string& text) const { return {style, clip_skip, absent, text}; }
+  PromptText text_of(const std::string& text) const { return {style, clip_skip, absent, adapters, text}; }
   PromptText at(size_t branch, int step) const { return text_of(branches[branch].at(step)); }
   /// Every text once, in order of appearance.
   std::vector<PromptText> texts() const;
@@ -81,6 +86,9 @@ class PromptEncoder {
   /// In the styles, the second encoder takes the first one's tokens with padding of its own.
   const Encoded& encoded(const PromptText& text);
   Tensor embedding(const PromptText& text) { return encoded(text).states; }
+
+  /// Adapters of the texts that are encoded from now on, by component; `key` is the `adapters` of these.
+  void use_adapters(const std::string& key, const std::map<std::string, exec::Replacements>& replacements);
 
   // The text encoders as components, by the names of their places ("text_encoder", "text_encoder_2").
   size_t count() const { return encoders_.size(); }
@@ -126,6 +134,8 @@ class PromptEncoder {
   std::function<void(Component&)> before_use_;
   TextualInversions embeddings_;
   std::vector<text::EmbeddingName> names_;
+  std::optional<std::string> adapters_ = "";  // nothing where putting them in failed
+  std::map<std::string, exec::Replacements> replacements_;
   std::vector<Encoder> encoders_;
   std::map<PromptText, Encoded> cache_;
 };

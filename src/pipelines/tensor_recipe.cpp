@@ -106,6 +106,17 @@ class Cook {
   }
 
   std::span<const float> values(const Recipe& recipe, int64_t begin, int64_t count) {
+    if (!recipe.change) return sum(recipe, begin, count);
+    if (begin == 0) {
+      Tensor all = Tensor::empty(DType::f32, recipe.shape);
+      for (int64_t at = 0, size = recipe.shape.numel(); at < size; at += kPiece)
+        std::ranges::copy(sum(recipe, at, std::min(kPiece, size - at)), all.data<float>() + at);
+      changed_ = recipe.change(all);
+    }
+    return {changed_.data<float>() + begin, static_cast<size_t>(count)};
+  }
+
+  std::span<const float> sum(const Recipe& recipe, int64_t begin, int64_t count) {
     values_.resize(static_cast<size_t>(count));
     for (size_t t = 0; t < recipe.terms.size(); ++t) {
       const Recipe::Term& term = recipe.terms[t];
@@ -180,7 +191,7 @@ class Cook {
   std::vector<float> values_, term_, matrix_;
   const io::TensorInfo* matrix_of_ = nullptr;
   std::vector<std::byte> out_;
-  Tensor integers_;
+  Tensor integers_, changed_;
 };
 
 void release(const Recipe& recipe, int64_t begin, int64_t count) {
@@ -214,7 +225,7 @@ Encoding parse_encoding(const std::string& where, const std::string& name) {
 }
 
 bool Recipe::copied() const {
-  if (terms.size() != 1 || terms[0].weight != 1 || terms[0].sources.size() != 1) return false;
+  if (change || terms.size() != 1 || terms[0].weight != 1 || terms[0].sources.size() != 1) return false;
   const Source& source = terms[0].sources[0];
   return source.info->dtype == encoding.dtype && source.info->format == encoding.format &&
          source.info->strides.empty() && !source.transposed;
@@ -223,6 +234,7 @@ bool Recipe::copied() const {
 bool Recipe::lossy() const {
   if (copied() || !is_floating(encoding.dtype)) return false;
   if (encoding.format != BlockFormat::none) return true;
+  if (change) return encoding.dtype != DType::f32 && encoding.dtype != DType::f64;
   const auto any = [&](auto&& of_source) {
     return std::ranges::any_of(terms, [&](const Term& t) { return std::ranges::any_of(t.sources, of_source); });
   };

@@ -24,7 +24,7 @@ struct Encoding {
 /// "fp32", "fp16", "bf16", "f8_e4m3", "f8_e5m2", "q8_0", "q4_k" … Throws invalid_argument, beginning with `where`.
 Encoding parse_encoding(const std::string& where, const std::string& name);
 
-/// value = Σ weight · term, accumulated in f32 in this order.
+/// value = change(Σ weight · term), the sum accumulated in f32 in this order.
 struct Recipe {
   /// A stored tensor, a range of its elements, or the transpose of a matrix.
   struct Source {
@@ -43,6 +43,8 @@ struct Recipe {
   Shape stored_shape;  ///< GGUF: rows as they are cut for blocks; else equal to shape
   Encoding encoding;
   std::vector<Term> terms;
+  /// Nothing, or what is done to the sum, of `shape` in f32, as a whole: it is in memory at once.
+  std::function<Tensor(const Tensor&)> change = {};
 
   /// One tensor or a range of one, taken over as its bytes are.
   bool copied() const;

@@ -99,6 +99,7 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
     files.prediction_reason = "--prediction-type";
   }
 
+  adapters = std::make_unique<pipelines::Adapters>(files, options.warn);
   text_encoder = std::make_unique<pipelines::PromptEncoder>(files, load_tokenizers(files, options), options, context,
                                                             chosen_dtype(options.text_encoder, context->isa), arena,
                                                             [this](Component& next) { enter(next); });
@@ -182,6 +183,7 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
            "--middle-prompt: expected a model of text alone, found one whose second condition is the picture");
     job.middle = job.negative;  // sees the picture, without the prompt
   }
+  resolve_adapters(job);
   job.guided = guided_by_scale(job) || always_guided || job.prompt.mixed() || job.middle.has_value();
   guidance_for(job);
   sampling::check_noise(pipelines::noise_options_of(r));
@@ -474,6 +476,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
            (vae_encoder_ ? vae_encoder_->compile_seconds() : 0);
   };
   const double compiled_before = compiled();
+  seconds.lora = use_text_adapters(job) + use_unet_adapters(job);
   if (previewer && previewer->prepare(*vae_decoder) && (options.offload || options.memory_limit > 0)) {
     vae_decoder->drop();
     arena->release();
@@ -556,6 +559,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
     }
   }
   if (trace) trace("decoded", all_decoded);
+  result.loras = job.loras;
   seconds.compile = compiled() - compiled_before;
   seconds.total = seconds_since(start);
   return result;
@@ -621,6 +625,7 @@ TextToImagePipeline TextToImagePipeline::load(const std::string& path, const Loa
 
 void TextToImagePipeline::validate(const TextToImageRequest& request) const {
   const Impl::Job job = impl_->resolve(request);
+  impl_->check_adapters(job);
   if (request.high_res_fix.scale != 1) impl_->second_pass(job);
 }
 
@@ -639,18 +644,22 @@ Timings TextToImagePipeline::encode_prompts(const std::vector<TextToImageRequest
   const std::lock_guard lock(impl_->mutex);
   if (requests.empty()) return {};
   const auto planned = Clock::now();
-  std::vector<pipelines::PromptText> texts;
-  for (size_t i = 0; i < requests.size(); ++i) {
-    const Impl::Job job = impl_->resolve(requests[i]);
-    if (i == 0) impl_->residency = impl_->plan_residency(job, true);
-    for (pipelines::PromptText& text : Impl::texts_of(job)) texts.push_back(std::move(text));
-  }
+  std::vector<Impl::Job> jobs;
+  for (const TextToImageRequest& request : requests) jobs.push_back(impl_->resolve(request));
+  impl_->residency = impl_->plan_residency(jobs.front(), true);
   const auto start = Clock::now();
   const double compiled_before = impl_->text_encoder->compile_seconds();
-  impl_->text_encoder->encode(texts);
   Timings seconds;
+  // Neighbours with the same adapters go together.
+  for (size_t begin = 0, end = 0; begin < jobs.size(); begin = end) {
+    std::vector<pipelines::PromptText> texts;
+    for (; end < jobs.size() && jobs[end].prompt.adapters == jobs[begin].prompt.adapters; ++end)
+      for (pipelines::PromptText& text : Impl::texts_of(jobs[end])) texts.push_back(std::move(text));
+    seconds.lora += impl_->use_text_adapters(jobs[begin]);
+    impl_->text_encoder->encode(texts);
+  }
   const double packing = impl_->text_encoder->compile_seconds() - compiled_before;
-  seconds.text_encode = seconds_since(start) - packing;
+  seconds.text_encode = seconds_since(start) - packing - seconds.lora;
   seconds.compile = packing + std::chrono::duration<double>(start - planned).count();
   return seconds;
 }

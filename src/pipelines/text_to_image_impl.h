@@ -7,6 +7,7 @@
 
 #include <easel/pipeline.h>
 
+#include "pipelines/adapters.h"
 #include "pipelines/canvas.h"
 #include "pipelines/component.h"
 #include "pipelines/conditioning.h"
@@ -54,6 +55,7 @@ struct TextToImagePipeline::Impl {
     bool guided = false;
     int batch_size = 1;
     pipelines::PromptPlan prompt, negative;
+    std::vector<Lora> loras;                      ///< of the request, then those of the prompt
     std::optional<pipelines::PromptPlan> middle;  ///< of guidance by two prompts
     int64_t tokens = 0;                           ///< of the conditioning, all chunks
     /// Of the UNet: for the request, and where perturbed attention guides it; see UNet2DConditionVariant.
@@ -74,6 +76,14 @@ struct TextToImagePipeline::Impl {
   };
   /// Throws invalid_argument naming the option. to_run false: the picture that the model needs may be missing.
   Job resolve(const TextToImageRequest& request, bool to_run = true) const;
+  // text_to_image_adapters.cpp
+  /// Fills in the adapters of a job whose prompts are planned. Throws io for files that are not there.
+  void resolve_adapters(Job& job) const;
+  /// Throws for adapters that do not fit the model.
+  void check_adapters(const Job& job) const;
+  /// From here on the networks are those of the job. Return seconds.
+  double use_text_adapters(const Job& job);
+  double use_unet_adapters(const Job& job);
   // residency.cpp
   /// The first way to run the request that fits into the memory limit, and (within_available) into the machine.
   /// Throws out_of_memory before anything is packed, saying what would fit.
@@ -147,6 +157,8 @@ struct TextToImagePipeline::Impl {
   pipelines::ModelFiles files;
   device::ContextPtr context;
   std::shared_ptr<exec::Arena> arena = std::make_shared<exec::Arena>();
+  std::unique_ptr<pipelines::Adapters> adapters;
+  std::shared_ptr<const pipelines::Adaptation> unet_adapters;  ///< what the UNet was last given
   std::unique_ptr<pipelines::PromptEncoder> text_encoder;
   std::unique_ptr<pipelines::Component> unet, vae_decoder;
   std::unique_ptr<pipelines::Component> vae_encoder_;  ///< made when first asked for

@@ -81,7 +81,7 @@ ValueId fuse_add(Graph::Rewriter& r, const Graph& graph, const std::vector<int>&
   }
   if (graph.value(other).type.shape != result) return kNone;
   (dense.is_conv ? dense.conv.residual : dense.linear.residual) = true;
-  inputs.push_back(r.map(other));
+  inputs.insert(inputs.end() - (!dense.is_conv && dense.linear.low_rank ? 2 : 0), r.map(other));
   return emit(r, dense, std::move(inputs));
 }
 

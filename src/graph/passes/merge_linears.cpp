@@ -24,7 +24,7 @@ PassResult merge_linears(const Graph& graph) {
   for (size_t n = 0; n < graph.nodes().size(); ++n) {
     const Node& node = graph.nodes()[n];
     const auto* linear = std::get_if<ops::LinearAttrs>(&node.attrs);
-    if (!linear || linear->residual || linear->activation != ops::Activation::none) continue;
+    if (!linear || linear->residual || linear->low_rank || linear->activation != ops::Activation::none) continue;
     if (!graph.value(node.inputs[1]).constant || (linear->bias && !graph.value(node.inputs[2]).constant)) continue;
     const BlockFormat encoding = graph.value(node.inputs[1]).constant->row_encoding();
     groups[{node.inputs[0], parent(node.scope), linear->bias, encoding}].push_back(static_cast<NodeId>(n));

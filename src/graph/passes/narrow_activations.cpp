@@ -58,8 +58,10 @@ class Readers {
     if (is_dense(node)) {
       const Value& weight = graph_.value(node.inputs[1]);
       // Kernels read pairs, so an odd row stays as it is. The residual is added, not rounded.
-      return node.inputs[0] == id && std::count(node.inputs.begin(), node.inputs.end(), id) == 1 && weight.constant &&
-             weight.type.dtype == DType::bf16 && channels.value() % 2 == 0;
+      const auto* linear = std::get_if<ops::LinearAttrs>(&node.attrs);
+      const bool side = linear && linear->low_rank && node.inputs[linear->low_rank_input()] == id;
+      return (node.inputs[0] == id || side) && std::count(node.inputs.begin(), node.inputs.end(), id) == 1 &&
+             weight.constant && weight.type.dtype == DType::bf16 && channels.value() % 2 == 0;
     }
     // A norm rounds its result: its argument, rounded alike, costs as little.
     if (std::holds_alternative<ops::GroupNormAttrs>(node.attrs))

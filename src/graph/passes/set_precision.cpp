@@ -16,9 +16,12 @@ Graph set_precision(const Graph& graph, DType dtype) {
                        std::holds_alternative<ops::EmbeddingAttrs>(node.attrs);
     const ConstantPtr weight = dense ? graph.value(node.inputs[1]).constant : nullptr;
     if (!weight) return r.copy(id);
+    const auto* linear = std::get_if<ops::LinearAttrs>(&node.attrs);
+    const size_t side = linear && linear->low_rank ? linear->low_rank_input() + 1 : 1;
     std::vector<ValueId> inputs;
     for (size_t i = 0; i < node.inputs.size(); ++i)
-      inputs.push_back(i == 1 ? r.to.constant(Constant::cast(weight, dtype)) : r.map(node.inputs[i]));
+      inputs.push_back(i == 1 || i == side ? r.to.constant(Constant::cast(graph.value(node.inputs[i]).constant, dtype))
+                                           : r.map(node.inputs[i]));
     return r.add(node.attrs, std::move(inputs), id);
   });
 }

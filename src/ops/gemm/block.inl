@@ -18,6 +18,14 @@ struct BlockRows {
   void* out[kBlockRows];
   const float* residual[kBlockRows];
   const float* channel_bias[kBlockRows];
+  const float* side[kBlockRows];  ///< words of the second left matrix, where there is one
+};
+
+/// A second product that goes into the same sums: its right matrix, packed as the first one's, in one piece.
+struct SideProduct {
+  const Panels& panels;
+  const uint32_t* packed;
+  int64_t count;  ///< elements of a row of the left matrix, as Pieces counts them
 };
 
 struct Piece {
@@ -59,17 +67,19 @@ struct Pieces {
   }
 };
 
-/// Scratch of one thread: the sums, then a panel piece expanded to what the tiles read. In bytes.
-inline int64_t block_scratch_bytes(Words words, const Pieces& pieces, bool blocks = false) {
+/// Scratch of one thread: the sums, then a panel piece expanded to what the tiles read. In bytes. side:
+/// SideProduct::count.
+inline int64_t block_scratch_bytes(Words words, const Pieces& pieces, bool blocks = false, int64_t side = 0) {
   const int64_t sums = (kBlockRows / 4 + 1) * kTileFloats;
   const bool expand = blocks || words == Words::bf16_as_f32 || words == Words::f16_as_f32;
-  return (sums + (expand ? (pieces.longest() + 2 * kMaxPieces) * kPanel : 0)) * 4;
+  return (sums + (expand ? (std::max(pieces.longest(), side) + 2 * kMaxPieces) * kPanel : 0)) * 4;
 }
 
 /// blocks: the weight is packed in blocks.
 template <Words words, bool blocks = false>
 void multiply_block(const BlockRows& rows, const Pieces& pieces, const Panels& panels, const uint32_t* packed,
-                    int64_t first, int64_t last, const Epilogue& epilogue, std::byte* scratch) {
+                    int64_t first, int64_t last, const Epilogue& epilogue, std::byte* scratch,
+                    const SideProduct* side = nullptr) {
   float* sums = reinterpret_cast<float*>(scratch);
   constexpr bool converts = words == Words::bf16_as_f32 || words == Words::f16_as_f32;
   float* expanded = sums + (kBlockRows / 4 + 1) * kTileFloats;
@@ -78,14 +88,19 @@ void multiply_block(const BlockRows& rows, const Pieces& pieces, const Panels& p
   for (int64_t panel = first; panel < last; ++panel) {
     const int vectors = panels.vectors(panel);
     const int tile_height = tile_rows(vectors);
-    for (int i = 0; i < pieces.count; ++i) {
-      const Piece& piece = pieces.list[i];
+    const int products = pieces.count + (side ? 1 : 0);
+    for (int i = 0; i < products; ++i) {
+      const bool second = i == pieces.count;
+      const Piece piece = second ? Piece{0, {1, 0, side->count}, 0} : pieces.list[i];
+      const float* const* a = second ? rows.side : rows.a;
       const void* b_tile = expanded;
-      if constexpr (blocks) {
-        expand_blocks<words>(panels, panel, reinterpret_cast<const uint8_t*>(packed), piece.word, piece.walk.count,
-                             expanded);
+      if (blocks && !second) {
+        if constexpr (blocks)
+          expand_blocks<words>(panels, panel, reinterpret_cast<const uint8_t*>(packed), piece.word, piece.walk.count,
+                               expanded);
       } else {
-        const uint32_t* b = packed + panels.offset(panel) + piece.word * vectors * kW;
+        const uint32_t* b = (second ? side->packed + side->panels.offset(panel) : packed + panels.offset(panel)) +
+                            piece.word * vectors * kW;
         if (!expand) b_tile = b;
         if constexpr (converts)
           if (expand) {
@@ -95,11 +110,11 @@ void multiply_block(const BlockRows& rows, const Pieces& pieces, const Panels& p
       }
       for (int r = 0, t = 0; r < rows.count; r += tile_height, ++t) {
         const int height = std::min(tile_height, rows.count - r);
-        float* tile_sums = sums + (pieces.count > 1 ? t * kTileFloats : 0);
+        float* tile_sums = sums + (products > 1 ? t * kTileFloats : 0);
         const TileFunction function =
             converts && expand ? tile_function<Words::f32>(height, vectors) : tile_function<words>(height, vectors);
-        function(rows.a + r, piece.offset, piece.walk, b_tile, tile_sums, i > 0);
-        if (i + 1 == pieces.count) finish_tile(epilogue, rows, r, height, tile_sums, panels, panel);
+        function(a + r, piece.offset, piece.walk, b_tile, tile_sums, i > 0);
+        if (i + 1 == products) finish_tile(epilogue, rows, r, height, tile_sums, panels, panel);
       }
     }
   }

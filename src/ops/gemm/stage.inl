@@ -77,8 +77,10 @@ inline int64_t balanced_block(int64_t rows, int64_t most, int threads) {
 }
 
 /// Why the weight or the types of a call do not suit this unit; nullptr if they do. Units with the bf16 dot product
-/// leave other weights to the plain AVX-512 ones; they also take, and make, bf16 activations where it is said so.
-inline const char* reject_types(const OpCall& call, [[maybe_unused]] bool narrow_in, [[maybe_unused]] bool narrow_out) {
+/// leave other weights to the plain AVX-512 ones; they also take, and make, bf16 activations where it is said so. side:
+/// index of a second left matrix, whose weight follows it.
+inline const char* reject_types(const OpCall& call, [[maybe_unused]] bool narrow_in, [[maybe_unused]] bool narrow_out,
+                                size_t side = SIZE_MAX) {
   const ArgType& w = call.inputs[1];
 #if defined(__AVX512BF16__)
   if (w.dtype != DType::bf16) return "the weight is not bf16";
@@ -94,7 +96,11 @@ inline const char* reject_types(const OpCall& call, [[maybe_unused]] bool narrow
   for (size_t i = 0; i < call.inputs.size(); ++i) {
     const ArgType& type = call.inputs[i];
     if (i == 1) continue;
-    if (!fits(type.dtype, narrow_in && i == 0)) return "activations are not f32";
+    if (side != SIZE_MAX && i == side + 1) {
+      if (type.dtype != w.dtype || !type.constant || !type.contiguous()) return "the second weight is not as the first";
+      continue;
+    }
+    if (!fits(type.dtype, narrow_in && (i == 0 || i == side))) return "activations are not f32";
     if (type.shape.rank() > 0 && type.strides[-1] != 1 && type.shape[-1] > 1) return "the last axis is strided";
   }
   return nullptr;

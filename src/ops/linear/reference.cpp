@@ -11,8 +11,11 @@ namespace easel::ops {
 namespace {
 
 const char* reject(const OpCall& call) noexcept {
-  for (size_t i = 2; i < call.inputs.size(); ++i)
+  const auto& attrs = call.as<LinearAttrs>();
+  for (size_t i = 2; i < attrs.low_rank_input(); ++i)
     if (call.inputs[i].dtype != DType::f32) return "bias or residual is not f32";
+  if (attrs.low_rank && !reference_element(call.inputs[attrs.low_rank_input()].dtype))
+    return "t is not f32, f16 or bf16";
   if (!reference_element(call.inputs[0].dtype)) return "x is not f32, f16 or bf16";
   if (call.inputs[1].encoding != BlockFormat::none && !call.inputs[1].contiguous()) return "blocks are not row by row";
   return reference_element(call.inputs[1].dtype) ? nullptr : "the weight is not f32, f16 or bf16";
@@ -47,6 +50,10 @@ void run(const KernelArgs& args) noexcept {
   const ElementReader source{args.inputs[0], x.dtype};
   const ElementReader weight =
       blocks ? ElementReader{args.scratch, DType::f64} : ElementReader{args.inputs[1], w.dtype};
+  const size_t low = attrs.low_rank_input();
+  const int64_t rank = attrs.low_rank ? in[low + 1].shape[1] : 0;
+  const ElementReader side{attrs.low_rank ? args.inputs[low] : nullptr, attrs.low_rank ? in[low].dtype : DType::f32};
+  const ElementReader up{attrs.low_rank ? args.inputs[low + 1] : nullptr, w.dtype};
   int64_t rows = 1;
   for (int axis = 0; axis + 1 < x.shape.rank(); ++axis) rows *= x.shape[axis];
   args.pool.parallel_for(rows, [&](int64_t m, int) {
@@ -55,6 +62,9 @@ void run(const KernelArgs& args) noexcept {
       double sum = attrs.bias ? static_cast<const float*>(args.inputs[2])[n * in[2].strides[0]] : 0.0;
       for (int64_t k = 0; k < depth; ++k)
         sum += source(row + k * x.strides[-1]) * weight(n * w.strides[0] + k * w.strides[1]);
+      for (int64_t k = 0; k < rank; ++k)
+        sum += side(row_offset(in[low], m) + k * in[low].strides[-1]) *
+               up(n * in[low + 1].strides[0] + k * in[low + 1].strides[1]);
       return sum;
     };
     for (int64_t n = 0; n < columns; ++n) {

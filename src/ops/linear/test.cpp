@@ -20,6 +20,17 @@ Case linear(Shape x, int64_t columns, LinearAttrs attrs, DType dtype = DType::f3
   return c;
 }
 
+// The same with a side branch of that rank.
+Case with_side(Case c, int64_t rank) {
+  auto& attrs = std::get<LinearAttrs>(c.attrs);
+  attrs.low_rank = true;
+  Shape t = c.inputs[0].shape;
+  t[-1] = rank;
+  c.inputs.push_back({.shape = t});
+  c.inputs.push_back(weight({c.inputs[1].shape[0], rank}, c.inputs[1].dtype));
+  return c;
+}
+
 constexpr DType kWeights[] = {DType::f32, DType::f16, DType::bf16};
 
 }  // namespace
@@ -52,6 +63,17 @@ OpTests linear_tests() {
         t.cases.push_back(linear({5, 21}, n, {.bias = flag, .residual = !flag, .activation = activation}, dtype));
       }
   }
+  for (const DType dtype : kWeights) {
+    for (const int64_t n : tail_lengths())
+      if (n > 0) t.cases.push_back(with_side(linear({7, n}, 70, {.bias = true}, dtype), 2 * (n % 17) + 2));
+    t.cases.push_back(with_side(linear({2, 3, 5, 37}, 130, {.bias = true, .residual = true}, dtype), 16));
+    t.cases.push_back(with_side(linear({401, 33}, 70, {.residual = true}, dtype), 32));
+    t.cases.push_back(with_side(linear({20, 3001}, 70, {}, dtype), 20));
+    t.cases.push_back(with_side(linear({1, 5}, 200, {.bias = true}, dtype), 64));  // a rank above the depth
+    t.cases.push_back(with_side(linear({5, 21}, 97, {.bias = true, .activation = Activation::geglu}, dtype), 16));
+    t.cases.push_back(with_side(linear({5, 21}, 40, {.activation = Activation::silu}, dtype), 6));
+    t.cases.push_back(with_side(linear({0, 4}, 60, {.bias = true}, dtype), 16));
+  }
   // Activations in bf16, on either side or both.
   const auto narrow = [&](Case c, bool in, bool out) {
     if (in) c.inputs[0].dtype = DType::bf16;
@@ -65,6 +87,18 @@ OpTests linear_tests() {
     narrow(linear({5, 22}, 97, {.bias = true, .activation = Activation::geglu}, DType::bf16), in, out);
     narrow(linear({5, 22}, 40, {.activation = Activation::silu}, DType::bf16), in, out);
   }
+  for (const bool x : {true, false})
+    for (const bool side : {true, false}) {
+      Case c = with_side(linear({401, 34}, 70, {.bias = true, .residual = true}, DType::bf16), 16);
+      if (x) c.inputs[0].dtype = DType::bf16;
+      if (side) c.inputs[4].dtype = DType::bf16;
+      t.cases.push_back(c);
+      c = with_side(linear({9, 22}, 97, {.activation = Activation::geglu}, DType::bf16), 32);
+      if (x) c.inputs[0].dtype = DType::bf16;
+      if (side) c.inputs[2].dtype = DType::bf16;
+      std::get<LinearAttrs>(c.attrs).result = DType::bf16;
+      t.cases.push_back(c);
+    }
   // Weights that stay in blocks.
   const auto packed = [&](Shape x, int64_t columns, BlockFormat encoding, DType dtype, LinearAttrs attrs) {
     Case c = linear(x, columns, attrs, dtype);

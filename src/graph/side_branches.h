@@ -1,0 +1,27 @@
+// Adapters that run beside a model's layers instead of being merged into their weights.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "graph/graph.h"
+
+namespace easel::graph {
+
+/// By weight name, the rank of the branch beside the layer that reads it.
+using SideRanks = std::map<std::string, int64_t>;
+
+/// Names of a branch's own weights: down [R, I] or [R, I, kh, kw] as the layer's, up [O, R].
+std::string side_down(const std::string& weight);
+std::string side_up(const std::string& weight);
+/// Whether it is such a name: no file holds it.
+bool is_side_weight(const std::string& name);
+
+/// before: %y = linear(%x, @w)                     %z = conv2d(%x, @v)
+/// after:  %t = linear(%x, @down)                  %s = conv2d(%x, @down)
+///         %y = linear(%x, @w, %t, @up) low_rank   %z = add(conv2d(%x, @v), linear(%s, @up))
+/// For layers of a model's own graph, before any pass; those whose weight is not named stay. The weights of branches
+/// are parameters like others: a program serves every adapter of these ranks.
+Graph with_side_branches(const Graph& graph, const SideRanks& ranks);
+
+}  // namespace easel::graph
