@@ -276,12 +276,22 @@ bool WeightStore::replace(Replacements replacements) {
   for (const std::string& name : changed)
     compiled_anew |= source_ && !graph::is_side_weight(name) && source_->outline(name).encoding != BlockFormat::none;
   for (auto& [key, packed] : packed_) {
-    bool stale = false;
-    packed.constant->each_weight([&](const std::string& name) { stale |= changed.contains(name); });
-    if (!stale || packed.constant->kind() == Constant::Kind::blocks) continue;  // blocks are as in the file
+    bool stale = false, gone = false;
+    packed.constant->each_weight([&](const std::string& name) {
+      stale |= changed.contains(name);
+      gone |= graph::is_side_weight(name) && !replacements_.contains(name);
+    });
+    if (!stale || gone || packed.constant->kind() == Constant::Kind::blocks) continue;  // blocks are as in the file
     if (context_->cancel.cancelled()) fail(ErrorCode::cancelled, "weights: cancelled");
     fill(packed.constant, packed.format, *packed.weight);
   }
+  // Branches that are gone, and that no program holds any more.
+  std::erase_if(packed_, [&](const auto& entry) {
+    bool gone = false;
+    entry.second.constant->each_weight(
+        [&](const std::string& name) { gone |= graph::is_side_weight(name) && !replacements_.contains(name); });
+    return gone && entry.second.weight.use_count() == 1;
+  });
   scratch_ = device::Buffer();
   return compiled_anew;
 }

@@ -1,12 +1,13 @@
 #include "graph/side_branches.h"
 
+#include <string>
 #include <string_view>
 
 namespace easel::graph {
 
 namespace {
 
-constexpr std::string_view kDown = "adapter down: ", kUp = "adapter up: ";
+constexpr std::string_view kDown = "adapter down ", kUp = "adapter up ";
 
 // "block.attn1.to_q" → "block.attn1.down_to_q": a module of its own beside the layer, so that branches of layers that
 // read the same value become one product as the layers do.
@@ -17,8 +18,12 @@ std::string branch_scope(const std::string& scope) {
 
 }  // namespace
 
-std::string side_down(const std::string& weight) { return std::string(kDown) + weight; }
-std::string side_up(const std::string& weight) { return std::string(kUp) + weight; }
+std::string side_down(const std::string& weight, int64_t rank) {
+  return std::string(kDown) + std::to_string(rank) + ": " + weight;
+}
+std::string side_up(const std::string& weight, int64_t rank) {
+  return std::string(kUp) + std::to_string(rank) + ": " + weight;
+}
 bool is_side_weight(const std::string& name) { return name.starts_with(kDown) || name.starts_with(kUp); }
 
 Graph with_side_branches(const Graph& graph, const SideRanks& ranks) {
@@ -33,8 +38,9 @@ Graph with_side_branches(const Graph& graph, const SideRanks& ranks) {
     Shape down_shape = weight->shape();
     down_shape[0] = found->second;
     const ValueId x = r.map(node.inputs[0]);
-    const ValueId down = r.to.constant(Constant::weight(side_down(found->first), down_shape));
-    const ValueId up = r.to.constant(Constant::weight(side_up(found->first), {weight->shape()[0], found->second}));
+    const ValueId down = r.to.constant(Constant::weight(side_down(found->first, found->second), down_shape));
+    const ValueId up =
+        r.to.constant(Constant::weight(side_up(found->first, found->second), {weight->shape()[0], found->second}));
     if (linear) {
       const ValueId t = r.to.add(ops::LinearAttrs{}, {x, down}, branch_scope(node.scope));
       ops::LinearAttrs attrs = *linear;

@@ -1,6 +1,7 @@
 // Adapters that run beside a model's layers instead of being merged into their weights.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -11,9 +12,10 @@ namespace easel::graph {
 /// By weight name, the rank of the branch beside the layer that reads it.
 using SideRanks = std::map<std::string, int64_t>;
 
-/// Names of a branch's own weights: down [R, I] or [R, I, kh, kw] as the layer's, up [O, R].
-std::string side_down(const std::string& weight);
-std::string side_up(const std::string& weight);
+/// Names of a branch's own weights: down [R, I] or [R, I, kh, kw] as the layer's, up [O, R]. Each rank has its own, as
+/// a name stands for one shape.
+std::string side_down(const std::string& weight, int64_t rank);
+std::string side_up(const std::string& weight, int64_t rank);
 /// Whether it is such a name: no file holds it.
 bool is_side_weight(const std::string& name);
 

@@ -220,9 +220,12 @@ int64_t side_rank(const std::vector<LoraDelta>& deltas, const LoraTarget& target
     if (delta.layer->kind != LoraLayer::Kind::lora || delta.layer->dora()) return 0;
     rank += delta.layer->find("up")->numel() / target.shape[0];
   }
-  rank = (rank + kRankStep - 1) / kRankStep * kRankStep;
   constexpr int64_t kMost = 1024;
-  return rank <= kMost && 2 * rank < target.shape[0] ? rank : 0;
+  for (const int64_t step : {kRankStep, int64_t{2}}) {  // layers hardly wider than the rank are filled up to pairs
+    const int64_t filled = (rank + step - 1) / step * step;
+    if (filled <= kMost && 2 * filled < target.shape[0]) return filled;
+  }
+  return 0;
 }
 
 ConstantPtr zeros(const Shape& shape) {
@@ -248,8 +251,8 @@ void add_side_branch(const std::vector<LoraDelta>& deltas, const LoraTarget& tar
   Shape shape = target.shape;
   shape[0] = rank;
   exec::Replacements& unet = out.replacements[target.component];
-  unet[graph::side_down(weight)] = Constant::reshape(Constant::concat(downs, 0), shape);
-  unet[graph::side_up(weight)] = Constant::concat(ups, 1);
+  unet[graph::side_down(weight, rank)] = Constant::reshape(Constant::concat(downs, 0), shape);
+  unet[graph::side_up(weight, rank)] = Constant::concat(ups, 1);
   out.side_ranks[weight] = rank;
 }
 

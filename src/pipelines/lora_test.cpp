@@ -187,6 +187,9 @@ TEST(Loras, AtRunTimeModesAndFilesChangeAndLeaveNoBit) {
     EXPECT_FALSE(equal(one, merged)) << "branches ran";
     const Tensor all = draw({a, b, c, d}, LoraMode::runtime);
     const Tensor other = draw({b}, LoraMode::runtime);
+    const Tensor wider = draw({a, b}, LoraMode::runtime);  // other ranks of the same layers
+    EXPECT_TRUE(equal(draw({a}, LoraMode::runtime), one));
+    EXPECT_TRUE(equal(draw({a, b}, LoraMode::runtime), wider));
     EXPECT_TRUE(equal(draw({a}, LoraMode::runtime), one));
     EXPECT_TRUE(equal(draw({b}, LoraMode::runtime), other));
     EXPECT_TRUE(equal(draw({}, LoraMode::runtime), plain));

@@ -154,6 +154,8 @@ const char* reject(const OpCall& call) noexcept {
   if (!attrs.low_rank) return reject_types(call, /*narrow_in=*/true, /*narrow_out=*/true);
   const ArgType& t = call.inputs[attrs.low_rank_input()];
   if (t.dtype == DType::bf16 && t.shape.back() % 2 != 0) return "an odd rank in bf16 makes no whole pairs";
+  if (words_of(call.inputs[1]) != words_of(call.inputs[attrs.low_rank_input() + 1]))
+    return "blocks are not expanded to what the side branch's weight is";
   if (t.shape.back() < 1 || t.shape.back() > kPieceWords) return "the rank makes no single piece";
   return reject_types(call, /*narrow_in=*/true, /*narrow_out=*/true, attrs.low_rank_input());
 }
