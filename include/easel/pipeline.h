@@ -217,6 +217,9 @@ class TextToImagePipeline {
 
   /// Throws invalid_argument for fields out of range, before any work; cancelled; out_of_memory.
   void validate(const TextToImageRequest& request) const;
+  /// The adapters that act in a request: its own and those of its prompt, with the files that were found. Throws as
+  /// validate().
+  std::vector<Lora> loras_of(const TextToImageRequest& request) const;
   TextToImageResult generate(const TextToImageRequest& request,
                              const std::function<void(const StepProgress&)>& progress = {},
                              const TraceSink& trace = {});

@@ -79,7 +79,7 @@ class Generation {
     if (job.refiner) load_refiner(job);
     folder.create();
     if (options_.preview_every) show_previews(job, pipeline, folder);
-    if (options_.resume) find_finished(job, pipeline.info());
+    if (options_.resume) find_finished(job, pipeline);
     if (job.random_seed && !options_.quiet) {
       bar_.clear();
       std::fprintf(stderr, "easel: seed %llu\n", static_cast<unsigned long long>(job.requests.front().seed));
@@ -104,13 +104,17 @@ class Generation {
   }
 
   // What earlier runs of the same job have left in the folder, by request.
-  void find_finished(Job& job, const TextToImagePipeline::Info& info) {
+  void find_finished(Job& job, const TextToImagePipeline& pipeline) {
     const TextToImageRequest& first = job.requests.front();
     FinishedPictures found(options_.out_dir.value_or("outputs"), first.width > 0 || first.height > 0);
     Picture picture;
+    const auto description = [&](size_t i) {
+      const std::vector<Lora> adapters = pipeline.loras_of(job.requests[i]);
+      return describe_picture(job, i, picture, pipeline.info(), lora_hashes_.list(adapters));
+    };
     if (job.random_seed)
       for (size_t i = 0; i < job.requests.size() && job.random_seed; ++i)
-        if (const auto seed = found.seed_of(describe_picture(job, i, picture, info))) {
+        if (const auto seed = found.seed_of(description(i))) {
           for (TextToImageRequest& request : job.requests) request.seed = *seed;
           job.random_seed = false;
         }
@@ -120,7 +124,7 @@ class Generation {
       for (picture.index = 0; picture.index < job.requests[i].num_images_per_prompt; ++picture.index) {
         if (job.only_index && picture.index != *job.only_index) continue;
         ++wanted;
-        const auto path = found.take(describe_picture(job, i, picture, info));
+        const auto path = found.take(description(i));
         if (path && (!options_.save_latents || std::filesystem::exists(latents_path(*path))))
           files[picture.index] = *path;
       }

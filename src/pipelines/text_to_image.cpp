@@ -623,6 +623,10 @@ TextToImagePipeline TextToImagePipeline::load(const std::string& path, const Loa
   return TextToImagePipeline(std::move(impl));
 }
 
+std::vector<Lora> TextToImagePipeline::loras_of(const TextToImageRequest& request) const {
+  return impl_->resolve(request).loras;
+}
+
 void TextToImagePipeline::validate(const TextToImageRequest& request) const {
   const Impl::Job job = impl_->resolve(request);
   impl_->check_adapters(job);
