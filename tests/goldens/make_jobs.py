@@ -80,11 +80,11 @@ CASES = [
     case("ip2p_strict_two", IP2P, channels=8, steps=4, image_guidance=2.5, guidance=4.0, seed=11, images=2,
          scheduler=with_class("EulerAncestralDiscreteScheduler")),
     case("xl_img2img", IMG, model=XL, strength=0.6, steps=5, guidance=5.0),
-    case("xl_inpaint", INP, model=XL, mask="mask", strength=0.7, steps=5, guidance=2.0, seed=6,
+    case("xl_inpaint", INP, model=XL, mask="mask", strength=0.7, steps=5, guidance=5.0, seed=6,
          scheduler=with_class("EulerAncestralDiscreteScheduler")),
     case("xl_refiner", HANDOVER, model=XL, refiner=XL_REFINER, size=(40, 32), strength=0.6, steps=8, guidance=5.0, seed=3),
     case("xl_refiner_ancestral", HANDOVER, model=XL, refiner=XL_REFINER, size=(40, 32), strength=0.5, steps=6, seed=4,
-         guidance=2.0, scheduler=with_class("EulerAncestralDiscreteScheduler")),
+         guidance=5.0, scheduler=with_class("EulerAncestralDiscreteScheduler")),
     case("ip2p_unguided", IP2P, channels=8, steps=3, image_guidance=0.5, scheduler=with_class(EULER)),
 ]
 
