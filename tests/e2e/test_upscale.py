@@ -73,10 +73,10 @@ class Upscale(Case):
         self.assertEqual(kind, (8, 6))  # 8 bits, RGB and alpha
 
     def test_another_factor(self):
+        self.refused(2, "--scale", args=[self.picture, "--model", X4, "--scale", "0"])
         path = pathlib.Path(self.upscale(self.picture, "--scale", "2.5").strip())
         self.assertEqual((path.name, png_size(path)), (self.picture.stem + "_x2.5.png", (100, 60)))
         self.assertEqual(png_text(path), png_text(self.picture))
-        self.refused(2, "--scale", args=[self.picture, "--model", X4, "--scale", "0"])
 
     def test_messages(self):
         self.refused(2, "INPUT", args=["--model", X4])
