@@ -11,13 +11,31 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool is_picture(const fs::path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return extension == ".png";
+constexpr const char* kEndings[] = {".png", ".jpg", ".jpeg", ".webp"};
+
+std::string lower(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
 }
 
 }  // namespace
+
+std::vector<std::string> pictures_in(const std::string& folder, const char* option) {
+  std::vector<std::string> out;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    const std::string ending = lower(entry.path().extension().string());
+    if (std::find(std::begin(kEndings), std::end(kEndings), ending) != std::end(kEndings) && !entry.is_directory())
+      out.push_back(entry.path().string());
+  }
+  if (error) fail(ErrorCode::io, "{} {}: cannot be read: {}", option, printable(folder, 400), error.message());
+  if (out.empty())
+    fail(ErrorCode::io, "{} {}: expected pictures (.png, .jpg, .webp) in the folder, found none", option,
+         printable(folder, 400));
+  std::sort(out.begin(), out.end());
+  return out;
+}
 
 std::vector<std::string> find_pictures(const std::vector<std::string>& inputs) {
   std::vector<std::string> out;
@@ -30,12 +48,7 @@ std::vector<std::string> find_pictures(const std::vector<std::string>& inputs) {
       out.push_back(input);
       continue;
     }
-    std::vector<std::string> found;
-    for (const fs::directory_entry& entry : fs::directory_iterator(input, error))
-      if (is_picture(entry.path())) found.push_back(entry.path().string());
-    if (found.empty())
-      fail(ErrorCode::io, "INPUT {}: expected pictures in the folder, found none", printable(input, 400));
-    std::sort(found.begin(), found.end());
+    const std::vector<std::string> found = pictures_in(input, "INPUT");
     out.insert(out.end(), found.begin(), found.end());
   }
   return out;

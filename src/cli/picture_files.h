@@ -8,6 +8,10 @@
 
 namespace easel::cli {
 
+/// The pictures in a folder by their endings (.png, .jpg, .jpeg, .webp, in any case), sorted by name. Throws io,
+/// beginning with `option`, where there are none.
+std::vector<std::string> pictures_in(const std::string& folder, const char* option);
+
 /// Pictures as named; of folders, those inside, sorted by name. Throws io for a path where nothing is and for a folder
 /// without pictures.
 std::vector<std::string> find_pictures(const std::vector<std::string>& inputs);

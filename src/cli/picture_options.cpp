@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "cli/model_lookup.h"
+#include "cli/picture_files.h"
 
 namespace easel::cli {
 
@@ -45,17 +46,9 @@ Two models, one after the other.
 
 namespace {
 
-constexpr const char* kEndings[] = {".png", ".jpg", ".jpeg", ".webp"};
-
 bool is_folder(const std::string& path) {
   std::error_code error;
   return fs::is_directory(path, error);
-}
-
-std::string lower(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
 }
 
 // Beginning with the option, whatever the reader says.
@@ -66,22 +59,6 @@ auto reading(const char* option, Read&& read) {
   } catch (const Error& error) {
     throw Error(error.code(), std::string(option) + " " + error.what());
   }
-}
-
-std::vector<std::string> pictures_in(const std::string& folder, const char* option) {
-  std::vector<std::string> out;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    const std::string ending = lower(entry.path().extension().string());
-    if (std::find(std::begin(kEndings), std::end(kEndings), ending) != std::end(kEndings) && !entry.is_directory())
-      out.push_back(entry.path().string());
-  }
-  if (error) fail(ErrorCode::io, "{} {}: cannot be read: {}", option, printable(folder, 400), error.message());
-  if (out.empty())
-    fail(ErrorCode::io, "{} {}: expected pictures (.png, .jpg, .webp) in the folder, found none", option,
-         printable(folder, 400));
-  std::sort(out.begin(), out.end());
-  return out;
 }
 
 // "64" or "left,top,right,bottom".

@@ -9,6 +9,7 @@
 #include "cli/output_files.h"
 #include "cli/picture_files.h"
 #include "io/edges.h"
+#include "io/image.h"
 #include "text/unicode.h"
 
 namespace easel::cli {
@@ -73,7 +74,7 @@ int preprocess(std::span<const std::string> args) {
   folder.create();
   nlohmann::ordered_json images = nlohmann::ordered_json::array();
   for (const std::string& input : pictures) {
-    const io::Image source = io::read_png(input).image;
+    const io::Image source = io::read_image(input);
     const io::Image made = canny ? io::canny(source, edges) : io::lineart(source, lines);
     const std::string path = write_beside(folder.path(), input, *name, made, {});
     images.push_back(

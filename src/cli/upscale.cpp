@@ -2,6 +2,7 @@
 #include <easel/upscaler.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -13,7 +14,10 @@
 #include "cli/picture_files.h"
 #include "cli/progress_bar.h"
 #include "device/memory.h"
+#include "io/image.h"
+#include "io/mapped_file.h"
 #include "io/png.h"
+#include "io/resample.h"
 #include "text/unicode.h"
 
 namespace easel::cli {
@@ -28,6 +32,7 @@ folders of them.
   --model FILE       ESRGAN or Real-ESRGAN (RRDBNet: x4plus, x2plus, anime 6B, old and new names) or
                      a compact one (general-x4v3, animevideo), .pth or .safetensors; which it is
                      and how many times it enlarges is read off its tensors
+  --scale X          another factor than the network's own: its result is resized (Lanczos)
   --tile N           compute squares of N pixels of the input one by one; 0: never (default: 512
                      where the picture has more than 768x768 pixels), which bounds memory
   --tile-overlap N   pixels around each square that are computed with it and dropped (default: as
@@ -38,7 +43,8 @@ folders of them.
   --json             one JSON object on standard output
   --quiet            no progress
 
-Alpha goes through the network as a picture of its own. Texts in a PNG file are kept.
+INPUT may be PNG, JPEG or WebP. A PNG's alpha goes through the network as a picture of its own; its
+texts are kept.
 )";
 
 using Clock = std::chrono::steady_clock;
@@ -49,6 +55,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 struct Options {
   std::vector<std::string> inputs;
   std::optional<std::string> model, out_dir, dtype, device;
+  std::optional<double> scale;
   std::optional<int64_t> tile, overlap, threads;
   bool json = false, quiet = false;
 };
@@ -70,6 +77,26 @@ UpscalerOptions load_options(const Options& options, const CancelToken& cancel) 
   return out;
 }
 
+struct Source {
+  io::Image image;
+  io::PngText text;
+};
+
+// The way up that it is meant, with the alpha and the texts of a PNG.
+Source read_source(const std::string& path) {
+  const auto file = io::MappedFile::open(path);
+  const std::span<const std::byte> bytes = file->bytes();
+  if (bytes.empty() || bytes[0] != std::byte{0x89}) return {io::decode_image(bytes, path), {}};
+  io::Png png = io::decode_png(bytes, path, /*keep_alpha=*/true);
+  return {io::oriented(std::move(png.image), png.orientation), std::move(png.text)};
+}
+
+// A side at another factor, at least one pixel; refused by resize() where it is too long.
+int64_t scaled(int64_t side, double factor) {
+  const double exact = std::nearbyint(static_cast<double>(side) * std::min(factor, 1e6));
+  return std::max<int64_t>(1, static_cast<int64_t>(exact));
+}
+
 }  // namespace
 
 int upscale(std::span<const std::string> args) {
@@ -77,7 +104,7 @@ int upscale(std::span<const std::string> args) {
   Arguments arguments("upscale", kHelp);
   arguments.positionals("INPUT", options.inputs);
   arguments.text("--model", options.model);
-  arguments.not_yet("--scale");
+  arguments.number("--scale", options.scale, 0.1);
   arguments.whole("--tile", options.tile, 0, 32768);
   arguments.whole("--tile-overlap", options.overlap, 0, 32768);
   arguments.text("--dtype", options.dtype);
@@ -100,7 +127,7 @@ int upscale(std::span<const std::string> args) {
   bar.phase("loading the model");
   Upscaler upscaler = Upscaler::load(*options.model, load_options(options, cancel));
   const Upscaler::Info& info = upscaler.info();
-  const auto factor = static_cast<double>(info.scale);
+  const double factor = options.scale.value_or(static_cast<double>(info.scale));
   UpscaleTiling tiling;
   tiling.tile = options.tile.value_or(UpscaleTiling::kAutomatic);
   tiling.overlap = options.overlap.value_or(UpscaleTiling::kAutomatic);
@@ -110,7 +137,8 @@ int upscale(std::span<const std::string> args) {
   std::vector<double> seconds;
   for (size_t i = 0; i < pictures.size(); ++i) {
     const std::string& input = pictures[i];
-    io::Png source = io::read_png(input, /*keep_alpha=*/true);
+    Source source = read_source(input);
+    const int64_t width = source.image.width, height = source.image.height;
     if (source.image.width * source.image.height > io::kMaxPngPixels / (info.scale * info.scale))
       fail(ErrorCode::invalid_argument,
            "INPUT {}: expected a picture of at most {} pixels, {} times as many being "
@@ -130,7 +158,9 @@ int upscale(std::span<const std::string> args) {
           last = Clock::now();
         });
     seconds.push_back(seconds_since(began));
-    const io::Image image{result.width, result.height, result.channels, std::move(result.samples)};
+    io::Image image{result.width, result.height, result.channels, std::move(result.samples)};
+    if (factor != static_cast<double>(info.scale))
+      image = io::resize(image, scaled(width, factor), scaled(height, factor), io::Resample::lanczos);
     const std::string path = write_beside(folder.path(), input, fmt::format("x{:g}", factor), image, source.text);
     bar.clear();
     if (!options.json) {

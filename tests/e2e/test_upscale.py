@@ -72,6 +72,12 @@ class Upscale(Case):
         kind = struct.unpack(">BB", png_chunks(self.upscale(picture).strip())[0][1][8:10])
         self.assertEqual(kind, (8, 6))  # 8 bits, RGB and alpha
 
+    def test_another_factor(self):
+        self.refused(2, "--scale", args=[self.picture, "--model", X4, "--scale", "0"])
+        path = pathlib.Path(self.upscale(self.picture, "--scale", "2.5").strip())
+        self.assertEqual((path.name, png_size(path)), (self.picture.stem + "_x2.5.png", (100, 60)))
+        self.assertEqual(png_text(path), png_text(self.picture))
+
     def test_messages(self):
         self.refused(2, "INPUT", args=["--model", X4])
         self.refused(2, "--model", args=[self.picture])
@@ -91,7 +97,7 @@ class Upscale(Case):
         self.refused(2, "huge.png", "12000×1000", args=[huge, "--model", X4])
         empty = self.folder / "empty"
         empty.mkdir()
-        self.refused(1, "expected pictures in the folder", args=[empty, "--model", X4])
+        self.refused(1, "expected pictures (.png, .jpg, .webp) in the folder", args=[empty, "--model", X4])
         done = run("generate", PROMPT, "--model", X4, "--out-dir", self.big)
         self.check_refusal(done, 1, ["easel upscale takes it"])
 
