@@ -123,7 +123,7 @@ TEST(SchedulerConfig, BadFieldsOfOneClass) {
       {"DEISMultistepScheduler", "algorithm_type", "sde-dpmsolver++"},
       {"SASolverScheduler", "predictor_order", 5},
       {"SASolverScheduler", "corrector_order", 0},
-      {"SASolverScheduler", "algorithm_type", "dpmsolver"},
+      {"SASolverScheduler", "algorithm_type", "adams"},
       {"DPMSolverSinglestepScheduler", "solver_order", 4},
       {"DPMSolverSinglestepScheduler", "algorithm_type", "sde-dpmsolver"},
       {"EDMEulerScheduler", "sigma_data", 0},

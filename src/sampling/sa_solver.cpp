@@ -63,8 +63,7 @@ class SaSolver final : public MultistepScheduler {
                            {.schedule = ScheduleKind::no_rescale, .final_sigmas = false, .last_repeated = true}),
         predictor_(static_cast<size_t>(config.integer("predictor_order", 2, 1, kMaxOrder))),
         corrector_(static_cast<size_t>(config.integer("corrector_order", 2, 1, kMaxOrder))),
-        data_(config.choice("algorithm_type", "data_prediction", {"data_prediction", "noise_prediction"}) ==
-              "data_prediction"),
+        data_(predicts_data(config)),
         lower_order_final_(config.boolean("lower_order_final", true)),
         eta_(static_cast<float>(options.eta.value_or(1))) {
     if (config.has("tau_func"))
@@ -72,6 +71,14 @@ class SaSolver final : public MultistepScheduler {
   }
 
  private:
+  // Names of other solvers, in the configurations of other classes, stand for the prediction that they integrate.
+  static bool predicts_data(const SchedulerConfig& config) {
+    const std::string algorithm = config.choice("algorithm_type", "data_prediction",
+                                                {"data_prediction", "noise_prediction", "dpmsolver++",
+                                                 "sde-dpmsolver++", "dpmsolver", "sde-dpmsolver", "deis"});
+    return algorithm == "data_prediction" || algorithm.ends_with("++");
+  }
+
   void update(const StepInput& in, std::span<float> sample) override {
     if (data_)
       clean_sample(in, sample, newest_);

@@ -24,7 +24,7 @@ class Traced(Case):
         return read_safetensors(trace)
 
     def latents(self, *args):
-        found = self.trace("a red balloon", "--negative-prompt", "fog", "--model", MODEL, *TINY, *SEED, *args)
+        found = self.trace("a red balloon", "--negative-prompt", "fog", *TINY, *SEED, *args)
         return {name: value[1].tobytes() for name, value in found.items() if name.startswith("latents")}
 
 
@@ -109,7 +109,7 @@ class BadInput(Case):
                 (["--pag-scale", "3", "--prompt-style", "a1111", "--prompt", "a AND b"], ["--pag-scale", "AND"])):
             with self.subTest(args):
                 prompt = [] if "--prompt" in args else ["a boat"]
-                self.refused(2, *words, args=[*prompt, "--model", MODEL, *TINY, *SEED, *args])
+                self.refused(2, *words, args=[*prompt, *TINY, *SEED, *args])
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ CASES = {
     "pag-rescaled": dict(model="a", pag=dict(pag_scale=2.5), rescale=0.7),
     "pag-b": dict(model="b", pag=dict(pag_scale=3.0), layers=["down_blocks", "up"]),
     "freeu": dict(model="a", freeu=FREEU),
-    "freeu-size": dict(model="a", freeu=dict(b1=1.2, b2=0.8, s1=0.0, s2=1.3), size=(5, 7)),
+    "freeu-size": dict(model="a", freeu=dict(b1=1.2, b2=0.8, s1=0.1, s2=1.3), size=(5, 7)),  # a 0 turns diffusers' off
     "freeu-b": dict(model="b", freeu=FREEU, guidance_scale=1.0),
     "freeu-pag": dict(model="b", freeu=FREEU, pag=dict(pag_scale=3.0)),
     "two-prompts": dict(model="a", middle=1.5),
