@@ -122,6 +122,7 @@ class Lora(Case):
         path = self.picture("--lora", LORA / "kohya.safetensors", "--lora-mode", "runtime")
         self.assertEqual(json.loads(png_text(path)["easel"])["lora_mode"], "runtime")
         self.assertEqual(png_pixels(self.generate("--from-image", path)[0]), png_pixels(path))
+        shutil.rmtree(self.out)
         self.refused(2, "--lora-mode", "later", args=[*TINY, "sea", "--lora-mode", "later"])
 
     def test_json_tells_the_seconds(self):
