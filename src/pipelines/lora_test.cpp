@@ -22,8 +22,11 @@ const std::string kLoras = EASEL_SOURCE_DIR "/tests/goldens/lora/";
 models::UNet2DConditionConfig sdxl() {
   models::UNet2DConditionConfig config;
   config.cross_attention_dim = 2048;
-  config.levels = {{.channels = 320}, {.channels = 640, .heads = 10}, {.channels = 1280, .heads = 20}};
-  for (const int depth : {0, 2, 10}) config.levels[depth == 0 ? 0 : depth == 2 ? 1 : 2].set_attention(depth);
+  config.levels = {{.channels = 320, .layers = 2},
+                   {.channels = 640, .layers = 2, .heads = 10},
+                   {.channels = 1280, .layers = 2, .heads = 20}};
+  config.levels[1].set_attention(2);
+  config.levels[2].set_attention(10);
   config.mid_attention_layers = 10;
   config.mid_heads = 20;
   config.use_linear_projection = true;
