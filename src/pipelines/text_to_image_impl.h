@@ -46,7 +46,7 @@ struct TextToImagePipeline::Impl {
   struct Branches {
     bool negative = false, middle = false, perturbed = false;
     int count() const { return (negative ? 1 : 0) + (middle ? 1 : 0) + (perturbed ? 1 : 0); }
-    auto operator<=>(const Branches&) const = default;
+    auto operator<=>(const Branches&) const = default;  // NOLINT(modernize-use-nullptr): it means the 0 inside
   };
 
   /// A request with its defaults filled in.
