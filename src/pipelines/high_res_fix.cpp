@@ -8,7 +8,6 @@
 namespace easel {
 
 using pipelines::LatentFilter;
-using pipelines::PictureTask;
 
 namespace {
 

@@ -119,6 +119,14 @@ Tensor repeated(const Tensor& item, int64_t count) {
 
 }  // namespace
 
+Tensor TextToImagePipeline::Impl::initial_latents(const Job& job, sampling::RunNoise& noise) const {
+  if (job.request.initial_latents) return job.request.initial_latents->clone();
+  const Tensor latents = Tensor::empty(
+      DType::f32, {job.request.num_images_per_prompt, files.vae.latent_channels, job.latent_height, job.latent_width});
+  noise.first(latents.span<float>());
+  return latents;
+}
+
 TextToImagePipeline::Impl::Start TextToImagePipeline::Impl::start_of(const Job& job, const Canvas* canvas,
                                                                      sampling::RunNoise& noise,
                                                                      const sampling::Sampler& sampler) {

@@ -20,6 +20,7 @@ namespace easel::pipelines {
 
 /// Where a weight stands in a file: a tensor, one of `of` equal parts of its first axis, or its transpose.
 struct StoredName {
+  // NOLINTNEXTLINE(google-explicit-constructor): a name alone is the commonest place
   StoredName(std::string stored, int which = 0, int parts = 1, bool swapped = false)
       : name(std::move(stored)), part(which), of(parts), transposed(swapped) {}
   std::string name;

@@ -34,6 +34,7 @@ enum class PictureTask {
 }  // namespace pipelines
 
 struct TextToImagePipeline::Impl {
+  // text_to_image_load.cpp
   Impl(const std::string& path, const LoadOptions& load_options);
 
   /// Throws invalid_argument for a model that was loaded to be described only.
@@ -45,7 +46,7 @@ struct TextToImagePipeline::Impl {
   struct Branches {
     bool negative = false, middle = false, perturbed = false;
     int count() const { return (negative ? 1 : 0) + (middle ? 1 : 0) + (perturbed ? 1 : 0); }
-    auto operator<=>(const Branches&) const = default;
+    auto operator<=>(const Branches&) const = default;  // NOLINT(modernize-use-nullptr): it means the 0 inside
   };
 
   /// A request with its defaults filled in.
@@ -74,8 +75,24 @@ struct TextToImagePipeline::Impl {
     /// All that guidance may run beside the prompt's conditionings.
     Branches beside() const { return {guided, middle.has_value(), perturbed()}; }
   };
+
+  // text_to_image_resolve.cpp
   /// Throws invalid_argument naming the option. to_run false: the picture that the model needs may be missing.
   Job resolve(const TextToImageRequest& request, bool to_run = true) const;
+  /// Whether the guidance scale asks for a negative branch.
+  bool guided_by_scale(const Job& job) const;
+  std::unique_ptr<sampling::Sampler> sampler_for(const TextToImageRequest& request) const;
+  sampling::GuidancePtr guidance_for(const Job& job) const;
+  /// Of a full batch as planned, or of one of so many pictures.
+  Bindings unet_sizes(const Job& job, const pipelines::Residency& plan) const;
+  Bindings unet_sizes(const Job& job, const pipelines::Residency& plan, int pictures, const Branches& beside) const;
+  Bindings vae_sizes(const Job& job, const pipelines::Residency& plan) const;
+  Bindings vae_sizes(const Job& job, int pictures) const;
+  /// The texts whose embeddings the job needs, those of the negative prompt first.
+  static std::vector<pipelines::PromptText> texts_of(const Job& job);
+  /// The UNet's variants that the job runs, made where they are not there yet. Throws invalid_argument.
+  void add_variants(Job& job) const;
+
   // text_to_image_adapters.cpp
   /// Fills in the adapters of a job whose prompts are planned. Throws io for files that are not there.
   void resolve_adapters(Job& job) const;
@@ -84,6 +101,7 @@ struct TextToImagePipeline::Impl {
   /// From here on the networks are those of the job. Return seconds.
   double use_text_adapters(const Job& job);
   double use_unet_adapters(const Job& job);
+
   // residency.cpp
   /// The first way to run the request that fits into the memory limit, and (within_available) into the machine.
   /// Throws out_of_memory before anything is packed, saying what would fit.
@@ -101,20 +119,11 @@ struct TextToImagePipeline::Impl {
   /// A component is about to be used: others give up what they hold if they are to run one at a time.
   void enter(pipelines::Component& next);
 
-  /// Whether the guidance scale asks for a negative branch.
-  bool guided_by_scale(const Job& job) const;
-  std::unique_ptr<sampling::Sampler> sampler_for(const TextToImageRequest& request) const;
-  sampling::GuidancePtr guidance_for(const Job& job) const;
-
-  TextToImageResult generate(Job job, const std::function<void(const StepProgress&)>& progress, const TraceSink& trace);
   // high_res_fix.cpp
   /// Throws invalid_argument for options that do not go together.
   Job second_pass(const Job& first) const;
   TextToImageResult generate_in_two_passes(Job first, const std::function<void(const StepProgress&)>& progress,
                                            const TraceSink& trace);
-  /// The texts whose embeddings the job needs, those of the negative prompt first.
-  static std::vector<pipelines::PromptText> texts_of(const Job& job);
-  Tensor initial_latents(const Job& job, sampling::RunNoise& noise) const;
 
   // latent_inputs.cpp
   /// Throws invalid_argument where the model and the inputs do not go together.
@@ -131,6 +140,7 @@ struct TextToImagePipeline::Impl {
     Tensor extra;             ///< [1, C', h, w]: further input channels of the network
     std::optional<sampling::KeptPart> kept(bool differential) const;
   };
+  Tensor initial_latents(const Job& job, sampling::RunNoise& noise) const;
   /// canvas: nullptr without a picture.
   Start start_of(const Job& job, const pipelines::Canvas* canvas, sampling::RunNoise& noise,
                  const sampling::Sampler& sampler);
@@ -139,19 +149,15 @@ struct TextToImagePipeline::Impl {
   /// [1, 3, H, W] → mean and log variance, [1, 2C, h, w]; of a TAESD the latents, [1, C, h, w].
   Tensor encode_moments(const Job& job, const Tensor& pixels);
 
-  /// The UNet's variants that the job runs, made where they are not there yet. Throws invalid_argument.
-  void add_variants(Job& job) const;
+  // guided_network.h
   /// One batch of pictures through the UNet.
   struct Denoiser;
   class GuidedNetwork;
+
+  // text_to_image.cpp
+  TextToImageResult generate(Job job, const std::function<void(const StepProgress&)>& progress, const TraceSink& trace);
   /// Latents of one batch → decoded [n, 3, H, W], −1 … 1.
   Tensor decode(const Job& job, const Tensor& latents);
-
-  /// Of a full batch as planned, or of one of so many pictures.
-  Bindings unet_sizes(const Job& job, const pipelines::Residency& plan) const;
-  Bindings unet_sizes(const Job& job, const pipelines::Residency& plan, int pictures, const Branches& beside) const;
-  Bindings vae_sizes(const Job& job, const pipelines::Residency& plan) const;
-  Bindings vae_sizes(const Job& job, int pictures) const;
 
   LoadOptions options;
   pipelines::ModelFiles files;
