@@ -7,8 +7,8 @@ namespace easel::sampling {
 
 /// Kept values follow the clean sample through the noise levels of the run: x := m·x + (1 − m)·(α·original + σ·noise).
 /// Samplers of diffusers' reading put them into the sample after each step, as its inpainting pipelines do; those of
-/// ComfyUI's reading into what the network sees at each call, with m·D + (1 − m)·original for the clean sample D that it
-/// gives, and into the sample after the last step.
+/// ComfyUI's reading into what the network sees at each call, with m·D + (1 − m)·original for the clean sample D that
+/// it gives, and into the sample after the last step.
 ///
 /// differential: m says when a value begins to be drawn anew instead of how much of it is: from the first call on whose
 /// timestep t has m ≥ t/t₀, t₀ being the run's first timestep; where m is 0, never. Levin & Fried 2023, "Differential

@@ -70,7 +70,8 @@ struct SamplerOptions {
   /// steps − ⌊steps·strength⌋ iterations; ComfyUI's take it for `denoise`.
   double strength = 1;
   /// Hand-over between two models: only the iterations whose timestep lies in this part of the trained ones, from the
-  /// noisiest (0) to the cleanest (1): t ≥ T − end·T, and t < T − start·T, rounded. As diffusers' options of these names.
+  /// noisiest (0) to the cleanest (1): t ≥ T − end·T, and t < T − start·T, rounded. As diffusers' options of these
+  /// names.
   std::optional<double> denoising_start, denoising_end;
   int start_step = 0;           ///< first iteration that runs
   std::optional<int> end_step;  ///< iterations from here on do not run; what noise is left stays
