@@ -108,23 +108,21 @@ class Generation {
     const TextToImageRequest& first = job.requests.front();
     FinishedPictures found(options_.out_dir.value_or("outputs"), first.width > 0 || first.height > 0);
     Picture picture;
-    const auto description = [&](size_t i) {
-      const std::vector<Lora> adapters = pipeline.loras_of(job.requests[i]);
-      return describe_picture(job, i, picture, pipeline.info(), lora_hashes_.list(adapters));
-    };
+    const auto hashes_of = [&](size_t i) { return lora_hashes_.list(pipeline.loras_of(job.requests[i])); };
     if (job.random_seed)
       for (size_t i = 0; i < job.requests.size() && job.random_seed; ++i)
-        if (const auto seed = found.seed_of(description(i))) {
+        if (const auto seed = found.seed_of(describe_picture(job, i, picture, pipeline.info(), hashes_of(i)))) {
           for (TextToImageRequest& request : job.requests) request.seed = *seed;
           job.random_seed = false;
         }
     for (size_t i = 0; i < job.requests.size(); ++i) {
       std::map<int, std::string> files;
       int wanted = 0;
+      const std::string hashes = hashes_of(i);
       for (picture.index = 0; picture.index < job.requests[i].num_images_per_prompt; ++picture.index) {
         if (job.only_index && picture.index != *job.only_index) continue;
         ++wanted;
-        const auto path = found.take(description(i));
+        const auto path = found.take(describe_picture(job, i, picture, pipeline.info(), hashes));
         if (path && (!options_.save_latents || std::filesystem::exists(latents_path(*path))))
           files[picture.index] = *path;
       }

@@ -7,6 +7,7 @@
 
 #include "exec/session.h"
 #include "models/autoencoder_kl.h"
+#include "tensor/test_tensors.h"
 
 namespace easel::exec {
 namespace {
@@ -63,20 +64,6 @@ Outcome run(const graph::Graph& graph, const Bindings& sizes, const CompileOptio
   session.run();
   const ProgramSummary& summary = session.program().summary();
   return {session.tensor(graph.outputs()[0].name).clone(), summary.arena_bytes, summary.commands};
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0;
-}
-
-double relative_l2(const Tensor& a, const Tensor& b) {
-  double error = 0, norm = 0;
-  for (int64_t i = 0; i < a.numel(); ++i) {
-    const double x = a.data<float>()[i], y = b.data<float>()[i];
-    error += (x - y) * (x - y);
-    norm += y * y;
-  }
-  return std::sqrt(error / norm);
 }
 
 constexpr int64_t kBand = 64 << 10;

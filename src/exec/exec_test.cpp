@@ -9,6 +9,7 @@
 
 #include "exec/call.h"
 #include "exec/session.h"
+#include "tensor/test_tensors.h"
 
 namespace easel::exec {
 namespace {
@@ -17,14 +18,6 @@ using graph::Constant;
 using graph::Graph;
 using graph::Rate;
 using graph::ValueId;
-
-Tensor random_tensor(const Shape& shape, uint32_t seed, float scale = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Tensor out = Tensor::empty(DType::f32, shape);
-  for (float& value : out.span<float>()) value = scale * normal(random);
-  return out;
-}
 
 class RandomWeights : public WeightSource {
  public:
@@ -36,16 +29,6 @@ class RandomWeights : public WeightSource {
   std::string description() const override { return "random"; }
   std::map<std::string, Shape> shapes;
 };
-
-double relative_l2(const Tensor& a, const Tensor& b) {
-  double error = 0, norm = 0;
-  const auto x = a.span<float>(), y = b.span<float>();
-  for (size_t i = 0; i < x.size(); ++i) {
-    error += (double(x[i]) - y[i]) * (double(x[i]) - y[i]);
-    norm += double(y[i]) * y[i];
-  }
-  return std::sqrt(error / norm);
-}
 
 // A block that every pass finds something in: norm, convolutions with time embedding, attention to a text.
 class Block {

@@ -12,20 +12,13 @@
 #include "exec/session.h"
 #include "exec/weight_store.h"
 #include "models/clip_text.h"
+#include "tensor/test_tensors.h"
 
 namespace easel::exec {
 namespace {
 
 using graph::Constant;
 using graph::ConstantPtr;
-
-Tensor random_tensor(const Shape& shape, uint32_t seed, float scale = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Tensor out = Tensor::empty(DType::f32, shape);
-  for (float& value : out.span<float>()) value = scale * normal(random);
-  return out;
-}
 
 class Weights : public WeightSource {
  public:

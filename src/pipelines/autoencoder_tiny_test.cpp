@@ -11,22 +11,13 @@
 #include "io/json_file.h"
 #include "pipelines/model_files.h"
 #include "pipelines/seeded_weights.h"
+#include "pipelines/test_pipeline.h"
+#include "tensor/test_tensors.h"
 
 namespace easel::pipelines {
 namespace {
 
 const std::string kGoldens = EASEL_SOURCE_DIR "/tests/goldens/", kFolder = kGoldens + "taesd/";
-
-double relative_l2(const Tensor& a, const Tensor& b) {
-  EXPECT_EQ(a.shape(), b.shape());
-  double error = 0, norm = 0;
-  const auto x = a.span<float>(), y = b.span<float>();
-  for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
-    error += (double(x[i]) - y[i]) * (double(x[i]) - y[i]);
-    norm += double(y[i]) * y[i];
-  }
-  return std::sqrt(error / norm);
-}
 
 Tensor golden(const std::string& name) {
   static const io::WeightFiles kFile = io::WeightFiles::open(kFolder + "goldens.safetensors");
@@ -89,8 +80,7 @@ TEST(AutoencoderTiny, AnEncoderAloneDecodesNothing) {
 }
 
 TEST(AutoencoderTiny, TakesThePlaceOfAModelsVae) {
-  LoadOptions options;
-  options.unet = options.vae = options.text_encoder = Precision::fp32;
+  LoadOptions options = fp32_options(0);
   options.vae_file = kFolder + "tiny";
   TextToImagePipeline pipeline = TextToImagePipeline::load(kGoldens + "sd15/a", options);
   TextToImageRequest request;
@@ -108,12 +98,6 @@ TEST(AutoencoderTiny, TakesThePlaceOfAModelsVae) {
   EXPECT_NE(pipeline.describe(request).find("AutoencoderTiny"), std::string::npos);
 }
 
-LoadOptions fp32() {
-  LoadOptions options;
-  options.unet = options.vae = options.text_encoder = Precision::fp32;
-  return options;
-}
-
 TextToImageRequest balloon() {
   TextToImageRequest request;
   request.prompt = "a red balloon";
@@ -126,7 +110,7 @@ TextToImageRequest balloon() {
 }
 
 TEST(Preview, ChangesNoBitAndComesWhenItIsDue) {
-  TextToImagePipeline pipeline = TextToImagePipeline::load(kGoldens + "sd15/a", fp32());
+  TextToImagePipeline pipeline = TextToImagePipeline::load(kGoldens + "sd15/a", fp32_options(0));
   const TextToImageResult plain = pipeline.generate(balloon());
   std::vector<Preview> previews;
   const auto sink = [&](const Preview& preview) { previews.push_back(preview); };
@@ -152,7 +136,7 @@ TEST(Preview, ChangesNoBitAndComesWhenItIsDue) {
 
 // The last step of Euler's method ends on the clean sample that it is a preview of: the same decoder shows the picture.
 TEST(Preview, TheLastOneIsThePicture) {
-  LoadOptions options = fp32();
+  LoadOptions options = fp32_options(0);
   options.vae_file = kFolder + "tiny";
   TextToImagePipeline pipeline = TextToImagePipeline::load(kGoldens + "sd15/a", options);
   Preview last;
@@ -167,11 +151,11 @@ TEST(Preview, TheLastOneIsThePicture) {
 }
 
 TEST(Preview, TheLinearMapFollowsTheModelsOwnVae) {
-  TextToImagePipeline pipeline = TextToImagePipeline::load(kGoldens + "sd15/a", fp32());
+  TextToImagePipeline pipeline = TextToImagePipeline::load(kGoldens + "sd15/a", fp32_options(0));
   std::vector<Preview> first, again;
   pipeline.set_preview_sink([&](const Preview& preview) { first.push_back(preview); });
   pipeline.generate(balloon());
-  TextToImagePipeline other = TextToImagePipeline::load(kGoldens + "sd15/a", fp32());
+  TextToImagePipeline other = TextToImagePipeline::load(kGoldens + "sd15/a", fp32_options(0));
   other.generate(balloon());  // what ran before does not count
   other.set_preview_sink([&](const Preview& preview) { again.push_back(preview); });
   const TextToImageResult result = other.generate(balloon());

@@ -12,6 +12,8 @@
 #include "pipelines/adapters.h"
 #include "pipelines/lora_targets.h"
 #include "pipelines/model_tensors.h"
+#include "pipelines/test_pipeline.h"
+#include "tensor/test_tensors.h"
 
 namespace easel::pipelines {
 namespace {
@@ -128,13 +130,6 @@ TEST(LoraFile, TellsKindsRanksAlphasAndFamilies) {
   EXPECT_EQ(LoraFile::open(kLoras + "no_alpha.safetensors")->layers().front().scale, 1);
 }
 
-LoadOptions options() {
-  LoadOptions out;
-  out.unet = out.vae = out.text_encoder = Precision::fp32;
-  out.threads = 2;
-  return out;
-}
-
 TextToImageRequest request(const std::vector<Lora>& loras = {}) {
   TextToImageRequest out;
   out.prompt = "a red balloon";
@@ -146,33 +141,29 @@ TextToImageRequest request(const std::vector<Lora>& loras = {}) {
   return out;
 }
 
-bool equal(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0;
-}
-
 TEST(Loras, ChangeFromRequestToRequestAndLeaveNoBit) {
   const Lora kohya{kLoras + "kohya.safetensors", 0.8, 0.5}, conv{kLoras + "locon.safetensors"};
   for (const bool offload : {false, true}) {
-    LoadOptions o = options();
+    LoadOptions o = fp32_options(2);
     o.offload = offload;
     auto pipeline = TextToImagePipeline::load(kModel, o);
     const Tensor plain = pipeline.generate(request()).latents;
     const Tensor one = pipeline.generate(request({kohya})).latents;
     const Tensor two = pipeline.generate(request({kohya, conv})).latents;
-    EXPECT_FALSE(equal(plain, one));
-    EXPECT_FALSE(equal(one, two));
-    EXPECT_TRUE(equal(pipeline.generate(request({kohya})).latents, one));
-    EXPECT_TRUE(equal(pipeline.generate(request()).latents, plain));
+    EXPECT_FALSE(same_bits(plain, one));
+    EXPECT_FALSE(same_bits(one, two));
+    EXPECT_TRUE(same_bits(pipeline.generate(request({kohya})).latents, one));
+    EXPECT_TRUE(same_bits(pipeline.generate(request()).latents, plain));
     // As if there had never been another request.
-    EXPECT_TRUE(equal(TextToImagePipeline::load(kModel, o).generate(request({kohya, conv})).latents, two));
+    EXPECT_TRUE(same_bits(TextToImagePipeline::load(kModel, o).generate(request({kohya, conv})).latents, two));
     // A weight of 0 is none.
-    EXPECT_TRUE(equal(pipeline.generate(request({{kLoras + "dora.safetensors", 0, 0}})).latents, plain));
+    EXPECT_TRUE(same_bits(pipeline.generate(request({{kLoras + "dora.safetensors", 0, 0}})).latents, plain));
   }
 }
 
 TEST(Loras, AtRunTimeModesAndFilesChangeAndLeaveNoBit) {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
-    LoadOptions o = options();
+    LoadOptions o = fp32_options(2);
     o.unet = precision;
     auto pipeline = TextToImagePipeline::load(kModel, o);
     const auto draw = [&](const std::vector<Lora>& loras, LoraMode mode) {
@@ -184,19 +175,19 @@ TEST(Loras, AtRunTimeModesAndFilesChangeAndLeaveNoBit) {
         c{kLoras + "locon.safetensors"}, d{kLoras + "dora.safetensors"};
     const Tensor plain = draw({}, LoraMode::merge);
     const Tensor one = draw({a}, LoraMode::runtime), merged = draw({a}, LoraMode::merge);
-    EXPECT_FALSE(equal(one, plain));
-    EXPECT_FALSE(equal(one, merged)) << "branches ran";
+    EXPECT_FALSE(same_bits(one, plain));
+    EXPECT_FALSE(same_bits(one, merged)) << "branches ran";
     const Tensor all = draw({a, b, c, d}, LoraMode::runtime);
     const Tensor other = draw({b}, LoraMode::runtime);
     const Tensor wider = draw({a, b}, LoraMode::runtime);  // other ranks of the same layers
-    EXPECT_TRUE(equal(draw({a}, LoraMode::runtime), one));
-    EXPECT_TRUE(equal(draw({a, b}, LoraMode::runtime), wider));
-    EXPECT_TRUE(equal(draw({a}, LoraMode::runtime), one));
-    EXPECT_TRUE(equal(draw({b}, LoraMode::runtime), other));
-    EXPECT_TRUE(equal(draw({}, LoraMode::runtime), plain));
-    EXPECT_TRUE(equal(draw({a}, LoraMode::merge), merged));
-    EXPECT_TRUE(equal(draw({a, b, c, d}, LoraMode::runtime), all));
-    EXPECT_TRUE(equal(draw({}, LoraMode::merge), plain));
+    EXPECT_TRUE(same_bits(draw({a}, LoraMode::runtime), one));
+    EXPECT_TRUE(same_bits(draw({a, b}, LoraMode::runtime), wider));
+    EXPECT_TRUE(same_bits(draw({a}, LoraMode::runtime), one));
+    EXPECT_TRUE(same_bits(draw({b}, LoraMode::runtime), other));
+    EXPECT_TRUE(same_bits(draw({}, LoraMode::runtime), plain));
+    EXPECT_TRUE(same_bits(draw({a}, LoraMode::merge), merged));
+    EXPECT_TRUE(same_bits(draw({a, b, c, d}, LoraMode::runtime), all));
+    EXPECT_TRUE(same_bits(draw({}, LoraMode::merge), plain));
     double error = 0, norm = 0;
     for (int64_t i = 0; i < one.numel(); ++i) {
       const double x = merged.data<float>()[i], e = one.data<float>()[i] - x;
@@ -208,18 +199,18 @@ TEST(Loras, AtRunTimeModesAndFilesChangeAndLeaveNoBit) {
 
 TEST(Loras, PromptsWithDifferentOnesAreEncodedAhead) {
   const Lora kohya{kLoras + "kohya.safetensors", 1, 1};
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options(2));
   const Tensor plain = pipeline.generate(request()).latents, with = pipeline.generate(request({kohya})).latents;
-  LoadOptions o = options();
+  LoadOptions o = fp32_options(2);
   o.keep_text_encoder = false;
   auto batch = TextToImagePipeline::load(kModel, o);
   batch.encode_prompts({request({kohya}), request(), request({kohya})});
-  EXPECT_TRUE(equal(batch.generate(request({kohya})).latents, with));
-  EXPECT_TRUE(equal(batch.generate(request()).latents, plain));
+  EXPECT_TRUE(same_bits(batch.generate(request({kohya})).latents, with));
+  EXPECT_TRUE(same_bits(batch.generate(request()).latents, plain));
 }
 
 TEST(Loras, TagsOfThePromptAreAdapters) {
-  LoadOptions o = options();
+  LoadOptions o = fp32_options(2);
   o.lora_dirs = {kLoras};
   auto pipeline = TextToImagePipeline::load(kModel, o);
   TextToImageRequest tagged = request();
@@ -228,7 +219,7 @@ TEST(Loras, TagsOfThePromptAreAdapters) {
   const auto result = pipeline.generate(tagged);
   TextToImageRequest same = request({{kLoras + "kohya.safetensors", 0.8, 0.5}});
   same.prompt_style = "a1111";
-  EXPECT_TRUE(equal(result.latents, pipeline.generate(same).latents));
+  EXPECT_TRUE(same_bits(result.latents, pipeline.generate(same).latents));
   ASSERT_EQ(result.loras.size(), 1u);
   EXPECT_TRUE(result.loras[0].path.ends_with("kohya.safetensors"));
   tagged.prompt = "a red balloon<lora:nothing:1>";
@@ -257,13 +248,13 @@ TEST(Loras, OriginalNamesAreTheSame) {
   }
   const std::string path = folder / "original.safetensors";
   io::write_safetensors(path, tensors);
-  auto pipeline = TextToImagePipeline::load(kModel, options());
-  EXPECT_TRUE(equal(pipeline.generate(request({{path}})).latents,
-                    pipeline.generate(request({{kLoras + "locon.safetensors"}})).latents));
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options(2));
+  EXPECT_TRUE(same_bits(pipeline.generate(request({{path}})).latents,
+                        pipeline.generate(request({{kLoras + "locon.safetensors"}})).latents));
 }
 
 TEST(Loras, AFileThatDoesNotFitLeavesThePipelineAsItWas) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options(2));
   const Lora good{kLoras + "kohya.safetensors"};
   const Tensor with = pipeline.generate(request({good})).latents;
   const io::TestFolder folder;
@@ -273,7 +264,7 @@ TEST(Loras, AFileThatDoesNotFitLeavesThePipelineAsItWas) {
   EXPECT_THROW(pipeline.generate(request({good, {path}})), Error);
   EXPECT_THROW(pipeline.validate(request({{path}})), Error);
   EXPECT_THROW(pipeline.generate(request({{good.path, std::nan("")}})), Error);
-  EXPECT_TRUE(equal(pipeline.generate(request({good})).latents, with));
+  EXPECT_TRUE(same_bits(pipeline.generate(request({good})).latents, with));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "models/transformer_2d.h"
 #include "pipelines/configs.h"
 #include "pipelines/model_files.h"
+#include "tensor/test_tensors.h"
 
 namespace easel::pipelines {
 namespace {
@@ -21,17 +22,6 @@ using nn::Scope;
 using nn::Var;
 
 const std::string kFolder = EASEL_SOURCE_DIR "/tests/goldens/sd15/";
-
-double relative_l2(const Tensor& a, const Tensor& b) {
-  EXPECT_EQ(a.shape(), b.shape());
-  double error = 0, norm = 0;
-  const auto x = a.span<float>(), y = b.span<float>();
-  for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
-    error += (double(x[i]) - y[i]) * (double(x[i]) - y[i]);
-    norm += double(y[i]) * y[i];
-  }
-  return std::sqrt(error / norm);
-}
 
 /// One golden: its graph is built here from the same pieces as the models.
 class Golden {

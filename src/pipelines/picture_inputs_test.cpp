@@ -7,18 +7,14 @@
 #include <easel/error.h>
 #include <easel/pipeline.h>
 
+#include "pipelines/test_pipeline.h"
+#include "tensor/test_tensors.h"
+
 namespace easel {
 namespace {
 
 const std::string kModel = EASEL_SOURCE_DIR "/tests/goldens/sd15/a";
 const std::string kPictures = EASEL_SOURCE_DIR "/tests/goldens/jobs/";
-
-LoadOptions options(int threads = 1) {
-  LoadOptions out;
-  out.unet = out.vae = out.text_encoder = Precision::fp32;
-  out.threads = threads;
-  return out;
-}
 
 TextToImageRequest request() {
   TextToImageRequest out;
@@ -35,30 +31,26 @@ TextToImageRequest inpainting() {
   return out;
 }
 
-bool equal(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0;
-}
-
 TEST(PictureInputs, ThreadsBatchesAndHistoryChangeNoBit) {
   for (TextToImageRequest r : {request(), inpainting()}) {
     r.num_images_per_prompt = 3;
     r.sampler = "euler_ancestral";
-    auto pipeline = TextToImagePipeline::load(kModel, options());
+    auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
     const auto expected = pipeline.generate(r);
     r.batch_size = 2;
     const auto batches = pipeline.generate(r);
-    EXPECT_TRUE(equal(batches.latents, expected.latents));
+    EXPECT_TRUE(same_bits(batches.latents, expected.latents));
     EXPECT_EQ(batches.pictures[2].rgb, expected.pictures[2].rgb);
-    LoadOptions other = options(3);
+    LoadOptions other = fp32_options(3);
     other.offload = true;
     auto second = TextToImagePipeline::load(kModel, other);
-    EXPECT_TRUE(equal(second.generate(r).latents, expected.latents)) << "three threads, one component at a time";
+    EXPECT_TRUE(same_bits(second.generate(r).latents, expected.latents)) << "three threads, one component at a time";
     EXPECT_NE(expected.pictures[0].rgb, expected.pictures[1].rgb);
   }
 }
 
 TEST(PictureInputs, EverySamplerKeepsWhatTheMaskKeeps) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest r = inpainting();
   const RgbPicture original = r.image.init_image->read();
   for (const char* sampler :
@@ -94,7 +86,7 @@ TEST(PictureInputs, EverySamplerKeepsWhatTheMaskKeeps) {
 
 // What the network makes of the kept part must not matter, only what it makes of the rest.
 TEST(PictureInputs, LatentsOfTheKeptPartAreThePicturesOwn) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   for (const char* sampler : {"ddim", "k_dpmpp_2m", "heun"}) {
     TextToImageRequest r = inpainting();
     r.sampler = sampler;
@@ -110,7 +102,7 @@ TEST(PictureInputs, LatentsOfTheKeptPartAreThePicturesOwn) {
 }
 
 TEST(PictureInputs, StrengthSaysHowFarFromThePicture) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest r = request();
   r.sampler = "ddim";
   r.steps = 10;
@@ -133,7 +125,7 @@ TEST(PictureInputs, StrengthSaysHowFarFromThePicture) {
 
 // A uniform differential mask of white is inpainting of everything; of gray, the later part of image-to-image.
 TEST(PictureInputs, DifferentialMasksBeginLaterWhereTheyAreDarker) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest r = request();
   r.sampler = "ddim";
   r.steps = 10;
@@ -168,18 +160,18 @@ TEST(PictureInputs, AMemoryLimitCountsTheEncoder) {
   r.image.strength = 1;
   r.width = 712;
   r.height = 568;
-  LoadOptions limited = options();
+  LoadOptions limited = fp32_options();
   limited.memory_limit = 1'000'000'000;
   auto whole = TextToImagePipeline::load(kModel, limited);
   const Tensor expected = whole.generate(r).latents;
   limited.vae_tiling = VaeTiling::on;
   auto bands = TextToImagePipeline::load(kModel, limited);
   const Tensor found = bands.generate(r).latents;
-  EXPECT_TRUE(equal(found, expected)) << "the encoder's bands recompute nothing";
+  EXPECT_TRUE(same_bits(found, expected)) << "the encoder's bands recompute nothing";
 }
 
 TEST(PictureInputs, RefusesWhatDoesNotGoTogether) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   const auto refused = [&](auto change) -> std::string {
     TextToImageRequest r = inpainting();
     change(r);
@@ -205,7 +197,7 @@ TEST(PictureInputs, RefusesWhatDoesNotGoTogether) {
 }
 
 TEST(PictureInputs, AnUnreadablePictureEndsTheRequest) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest r = request();
   r.image.init_image->read = [] { return RgbPicture{8, 8, std::vector<uint8_t>(192)}; };
   try {

@@ -11,17 +11,13 @@
 #include <easel/error.h>
 #include <easel/pipeline.h>
 
+#include "pipelines/test_pipeline.h"
+#include "tensor/test_tensors.h"
+
 namespace easel {
 namespace {
 
 const std::string kModel = EASEL_SOURCE_DIR "/tests/goldens/sd15/a";
-
-LoadOptions options(int threads = 1) {
-  LoadOptions out;
-  out.unet = out.vae = out.text_encoder = Precision::fp32;
-  out.threads = threads;
-  return out;
-}
 
 TextToImageRequest request() {
   TextToImageRequest out;
@@ -33,26 +29,22 @@ TextToImageRequest request() {
   return out;
 }
 
-bool equal(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0;
-}
-
 TEST(TextToImage, ThreadsBatchesAndHistoryChangeNoBit) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest three = request();
   three.num_images_per_prompt = 3;
   three.sampler = "euler_ancestral";
   const Tensor expected = pipeline.generate(three).latents;
   three.batch_size = 2;
-  EXPECT_TRUE(equal(pipeline.generate(three).latents, expected)) << "batches of 2";
+  EXPECT_TRUE(same_bits(pipeline.generate(three).latents, expected)) << "batches of 2";
   three.batch_size = 1;
-  EXPECT_TRUE(equal(pipeline.generate(three).latents, expected)) << "batches of 1";
+  EXPECT_TRUE(same_bits(pipeline.generate(three).latents, expected)) << "batches of 1";
   pipeline.generate(request());
-  EXPECT_TRUE(equal(pipeline.generate(three).latents, expected)) << "after another request";
-  LoadOptions other = options(3);
+  EXPECT_TRUE(same_bits(pipeline.generate(three).latents, expected)) << "after another request";
+  LoadOptions other = fp32_options(3);
   other.keep_text_encoder = false;
   auto second = TextToImagePipeline::load(kModel, other);
-  EXPECT_TRUE(equal(second.generate(three).latents, expected)) << "three threads";
+  EXPECT_TRUE(same_bits(second.generate(three).latents, expected)) << "three threads";
 }
 
 // The plan for a request, as inspect has it; null where it is refused.
@@ -68,7 +60,7 @@ nlohmann::json plan_of(const LoadOptions& o, const TextToImageRequest& r) {
 TEST(TextToImage, EveryMeansToNeedLessMemoryChangesNoBit) {
   TextToImageRequest r = request();
   r.num_images_per_prompt = 3;
-  auto plain = TextToImagePipeline::load(kModel, options());
+  auto plain = TextToImagePipeline::load(kModel, fp32_options());
   const auto trace_into = [](Tensor& target) {
     return [&](const std::string& name, const Tensor& value) {
       if (name == "decoded") target = value.clone();
@@ -77,19 +69,19 @@ TEST(TextToImage, EveryMeansToNeedLessMemoryChangesNoBit) {
   Tensor expected, found;
   plain.generate(r, {}, trace_into(expected));
 
-  LoadOptions offload = options();
+  LoadOptions offload = fp32_options();
   offload.offload = true;
   offload.keep_text_encoder = false;
   auto one_at_a_time = TextToImagePipeline::load(kModel, offload);
   for (int round = 0; round < 2; ++round) {
     one_at_a_time.generate(r, {}, trace_into(found));
-    EXPECT_TRUE(equal(found, expected)) << "offload, round " << round;
+    EXPECT_TRUE(same_bits(found, expected)) << "offload, round " << round;
   }
 
   // Ever tighter limits, down to what is refused: each means is taken at some point.
   std::set<std::string> seen;
-  LoadOptions limited = options();
-  limited.memory_limit = plan_of(options(), r)["peak_memory_bytes"].get<int64_t>();
+  LoadOptions limited = fp32_options();
+  limited.memory_limit = plan_of(fp32_options(), r)["peak_memory_bytes"].get<int64_t>();
   for (nlohmann::json plan = plan_of(limited, r); !plan.is_null(); plan = plan_of(limited, r)) {
     const auto peak = plan["peak_memory_bytes"].get<int64_t>();
     EXPECT_LE(peak, limited.memory_limit);
@@ -98,7 +90,7 @@ TEST(TextToImage, EveryMeansToNeedLessMemoryChangesNoBit) {
     if (plan["batch_size"] < 3) seen.insert("batch_size");
     auto pipeline = TextToImagePipeline::load(kModel, limited);
     pipeline.generate(r, {}, trace_into(found));
-    EXPECT_TRUE(equal(found, expected)) << plan["memory"].dump();
+    EXPECT_TRUE(same_bits(found, expected)) << plan["memory"].dump();
     limited.memory_limit = peak - 1;
   }
   for (const char* means : {"one_component_at_a_time", "batch_size", "split_guidance"})
@@ -112,7 +104,7 @@ TEST(TextToImage, DecodingInBandsLeavesNoSeam) {
   r.width = 712;
   r.height = 568;
   const auto decode = [&](VaeTiling tiling, int64_t limit) {
-    LoadOptions o = options(2);
+    LoadOptions o = fp32_options(2);
     o.vae_tiling = tiling;
     o.memory_limit = limit;
     const auto plan = plan_of(o, r);
@@ -128,7 +120,7 @@ TEST(TextToImage, DecodingInBandsLeavesNoSeam) {
   const auto [bands, exact] = decode(VaeTiling::automatic, plan["peak_memory_bytes"].get<int64_t>() - 1);
   EXPECT_TRUE(exact["memory"]["vae_tiling"].get<bool>());
   EXPECT_FALSE(exact["memory"]["vae_recompute"].get<bool>());
-  EXPECT_TRUE(equal(bands, whole));
+  EXPECT_TRUE(same_bits(bands, whole));
   const auto [least, smallest] = decode(VaeTiling::on, 0);
   EXPECT_TRUE(smallest["memory"]["vae_recompute"].get<bool>());
   double error = 0, norm = 0;
@@ -149,7 +141,7 @@ TEST(TextToImage, AMemoryLimitThatIsTooLowSaysWhatWouldFit) {
     }
     return "";
   };
-  LoadOptions o = options();
+  LoadOptions o = fp32_options();
   TextToImageRequest r = request();
   r.width = r.height = 1024;
   o.memory_limit = 150'000'000;
@@ -164,7 +156,7 @@ TEST(TextToImage, AMemoryLimitThatIsTooLowSaysWhatWouldFit) {
 }
 
 TEST(TextToImage, ReportsTimesOfEveryStepAndBatch) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest r = request();
   r.num_images_per_prompt = 3;
   r.batch_size = 2;
@@ -182,23 +174,23 @@ TEST(TextToImage, EarlierPromptsChangeNoBit) {
   styled.prompt = "a [red|(blue:1.3)] balloon AND the sea:0.5";
   styled.prompt_style = "a1111";
   styled.clip_skip = 2;
-  auto fresh = TextToImagePipeline::load(kModel, options());
+  auto fresh = TextToImagePipeline::load(kModel, fp32_options());
   const Tensor expected = fresh.generate(styled).latents;
-  auto used = TextToImagePipeline::load(kModel, options());
+  auto used = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest other = request();
   other.prompt = "(a red balloon:1.3)";
   for (const char* style : {"plain", "comfy", "a1111"}) {
     other.prompt_style = style;
     used.generate(other);
   }
-  EXPECT_TRUE(equal(used.generate(styled).latents, expected));
-  EXPECT_TRUE(equal(used.generate(request()).latents, fresh.generate(request()).latents));
+  EXPECT_TRUE(same_bits(used.generate(styled).latents, expected));
+  EXPECT_TRUE(same_bits(used.generate(request()).latents, fresh.generate(request()).latents));
   styled.clip_skip = 1;
-  EXPECT_FALSE(equal(used.generate(styled).latents, expected)) << "clip skip is seen";
+  EXPECT_FALSE(same_bits(used.generate(styled).latents, expected)) << "clip skip is seen";
 }
 
 TEST(TextToImage, TheLaunchSinkSeesEveryPartAndChangesNoBit) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   const Tensor expected = pipeline.generate(request()).latents;
   std::map<std::string, int> launches;
   std::set<std::string> classes;
@@ -212,7 +204,7 @@ TEST(TextToImage, TheLaunchSinkSeesEveryPartAndChangesNoBit) {
     last = launch.begin + launch.seconds;
   });
   TextToImageRequest r = request();
-  EXPECT_TRUE(equal(pipeline.generate(r).latents, expected));
+  EXPECT_TRUE(same_bits(pipeline.generate(r).latents, expected));
   EXPECT_FALSE(launches.contains("text_encoder request")) << "both prompts were known";
   EXPECT_EQ(launches.at("unet step") % r.steps, 0);
   EXPECT_GT(launches.at("vae step"), 0);
@@ -228,7 +220,7 @@ TEST(TextToImage, TheLaunchSinkSeesEveryPartAndChangesNoBit) {
 }
 
 TEST(TextToImage, AModelLoadedForItsPlanRunsNothing) {
-  LoadOptions o = options();
+  LoadOptions o = fp32_options();
   o.plan_only = true;
   auto pipeline = TextToImagePipeline::load(EASEL_SOURCE_DIR "/bench/configs/sd15", o);
   TextToImageRequest r;
@@ -240,7 +232,7 @@ TEST(TextToImage, AModelLoadedForItsPlanRunsNothing) {
 }
 
 TEST(TextToImage, GuidanceOffRunsNoNegativeBranch) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest r = request();
   r.guidance_scale = 1;
   std::vector<std::string> traced;
@@ -251,7 +243,7 @@ TEST(TextToImage, GuidanceOffRunsNoNegativeBranch) {
 }
 
 TEST(TextToImage, RefusesBadRequestsBeforeAnyWork) {
-  const auto pipeline = TextToImagePipeline::load(kModel, options());
+  const auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   const auto refused = [&](auto change) {
     TextToImageRequest r = request();
     change(r);
@@ -282,7 +274,7 @@ TEST(TextToImage, RefusesBadRequestsBeforeAnyWork) {
 }
 
 TEST(TextToImage, RefusesPicturesThatNoMemoryHolds) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest r = request();
   r.width = r.height = 1 << 20;
   try {
@@ -294,7 +286,7 @@ TEST(TextToImage, RefusesPicturesThatNoMemoryHolds) {
 }
 
 TEST(TextToImage, CancelEndsTheRun) {
-  LoadOptions o = options();
+  LoadOptions o = fp32_options();
   auto pipeline = TextToImagePipeline::load(kModel, o);
   TextToImageRequest r = request();
   r.steps = 50;
@@ -312,7 +304,7 @@ TEST(TextToImage, CancelEndsTheRun) {
 }
 
 TEST(TextToImage, SamplersCallTheNetworkAsTheyLike) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest r = request();
   const auto run = [&] {
     int calls = 0, steps = 0, total = 0;
@@ -337,14 +329,14 @@ TEST(TextToImage, SamplersCallTheNetworkAsTheyLike) {
 }
 
 TEST(TextToImage, GuidanceWithinAnIntervalIsItself) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest r = request();
   r.sampler = "euler";
   r.scheduler = "trailing";
   const Tensor guided = pipeline.generate(r).latents;
   r.guidance.end = 1;
   r.guidance.start = 0;
-  EXPECT_TRUE(equal(pipeline.generate(r).latents, guided));
+  EXPECT_TRUE(same_bits(pipeline.generate(r).latents, guided));
   TextToImageRequest plain = r;
   plain.guidance_scale = 1;
   const Tensor unguided = pipeline.generate(plain).latents;
@@ -354,12 +346,12 @@ TEST(TextToImage, GuidanceWithinAnIntervalIsItself) {
     EXPECT_NEAR(outside.span<float>()[static_cast<size_t>(j)], unguided.span<float>()[static_cast<size_t>(j)], 1e-4);
   r.guidance.start = 0;
   r.guidance.end = 0.5;  // the first steps alone
-  EXPECT_FALSE(equal(pipeline.generate(r).latents, guided));
-  EXPECT_FALSE(equal(pipeline.generate(r).latents, outside));
+  EXPECT_FALSE(same_bits(pipeline.generate(r).latents, guided));
+  EXPECT_FALSE(same_bits(pipeline.generate(r).latents, outside));
 }
 
 TEST(TextToImage, PicturesOfTheWebUiCountTheSeedUp) {
-  auto pipeline = TextToImagePipeline::load(kModel, options());
+  auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest r = request();
   r.sampler = "dpmpp_2m_sde";
   r.scheduler = "sgm_uniform";
@@ -373,7 +365,7 @@ TEST(TextToImage, PicturesOfTheWebUiCountTheSeedUp) {
 }
 
 TEST(TextToImage, DescribesTheSchedule) {
-  const auto pipeline = TextToImagePipeline::load(kModel, options());
+  const auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   TextToImageRequest r = request();
   r.sampler = "k_euler";
   r.scheduler = "karras";
@@ -382,7 +374,7 @@ TEST(TextToImage, DescribesTheSchedule) {
 }
 
 TEST(TextToImage, DescribesThePlan) {
-  const auto pipeline = TextToImagePipeline::load(kModel, options());
+  const auto pipeline = TextToImagePipeline::load(kModel, fp32_options());
   const std::string text = pipeline.describe(request(), true);
   for (const char* expected : {"UNet2DConditionModel", "peak memory", "entry request", "conv2d"})
     EXPECT_NE(text.find(expected), std::string::npos) << expected;

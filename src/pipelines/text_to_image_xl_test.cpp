@@ -9,18 +9,13 @@
 #include <easel/pipeline.h>
 
 #include "io/test_folder.h"
+#include "pipelines/test_pipeline.h"
+#include "tensor/test_tensors.h"
 
 namespace easel {
 namespace {
 
 const std::string kFamilies = EASEL_SOURCE_DIR "/tests/goldens/families/";
-
-LoadOptions options(int threads = 1) {
-  LoadOptions out;
-  out.unet = out.vae = out.text_encoder = Precision::fp32;
-  out.threads = threads;
-  return out;
-}
 
 TextToImageRequest request() {
   TextToImageRequest out;
@@ -32,36 +27,32 @@ TextToImageRequest request() {
   return out;
 }
 
-bool equal(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0;
-}
-
 TEST(TextToImageXl, ThreadsBatchesHistoryAndOffloadChangeNoBit) {
   TextToImageRequest three = request();
   three.num_images_per_prompt = 3;
   three.prompt = "a (red:1.3) balloon AND the sea:0.5";
   three.prompt_style = "a1111";
   three.added.size.crop_left = 12;
-  auto pipeline = TextToImagePipeline::load(kFamilies + "xl", options());
+  auto pipeline = TextToImagePipeline::load(kFamilies + "xl", fp32_options());
   const Tensor expected = pipeline.generate(three).latents;
   pipeline.generate(request());  // others sizes and texts in the same sessions
   three.batch_size = 2;
-  EXPECT_TRUE(equal(pipeline.generate(three).latents, expected)) << "batches of 2, after another request";
-  LoadOptions other = options(3);
+  EXPECT_TRUE(same_bits(pipeline.generate(three).latents, expected)) << "batches of 2, after another request";
+  LoadOptions other = fp32_options(3);
   other.offload = true;
   other.keep_text_encoder = false;
   auto second = TextToImagePipeline::load(kFamilies + "xl", other);
   for (int round = 0; round < 2; ++round)
-    EXPECT_TRUE(equal(second.generate(three).latents, expected)) << "offload, three threads, round " << round;
+    EXPECT_TRUE(same_bits(second.generate(three).latents, expected)) << "offload, three threads, round " << round;
 }
 
 TEST(TextToImageXl, EverythingThatIsToldIsSeen) {
-  auto pipeline = TextToImagePipeline::load(kFamilies + "xl", options());
+  auto pipeline = TextToImagePipeline::load(kFamilies + "xl", fp32_options());
   const Tensor plain = pipeline.generate(request()).latents;
   const auto changes = [&](auto change) {
     TextToImageRequest r = request();
     change(r);
-    return !equal(pipeline.generate(r).latents, plain);
+    return !same_bits(pipeline.generate(r).latents, plain);
   };
   EXPECT_FALSE(changes([](auto& r) { r.added.size = {40, 24, 0, 0, 40, 24}; })) << "the defaults";
   EXPECT_FALSE(changes([](auto& r) { r.clip_skip = 2; })) << "the default";
@@ -73,37 +64,37 @@ TEST(TextToImageXl, EverythingThatIsToldIsSeen) {
   EXPECT_TRUE(changes([](auto& r) { r.added.size.crop_top = 1; }));
   EXPECT_TRUE(changes([](auto& r) { r.added.negative_size = SizeConditions{.crop_top = 1}; }));
 
-  auto refiner = TextToImagePipeline::load(kFamilies + "refiner", options());
+  auto refiner = TextToImagePipeline::load(kFamilies + "refiner", fp32_options());
   const Tensor refined = refiner.generate(request()).latents;
   TextToImageRequest r = request();
   r.negative_prompt.emplace();
-  EXPECT_TRUE(equal(refiner.generate(r).latents, refined)) << "the refiner encodes an absent text as an empty one";
+  EXPECT_TRUE(same_bits(refiner.generate(r).latents, refined)) << "the refiner encodes an absent text as an empty one";
   r.added.negative_aesthetic_score = 2;
-  EXPECT_FALSE(equal(refiner.generate(r).latents, refined));
+  EXPECT_FALSE(same_bits(refiner.generate(r).latents, refined));
 }
 
 TEST(TextToImageXl, AnEmptyTextIsAbsentInTheWebUi) {
-  auto pipeline = TextToImagePipeline::load(kFamilies + "xl", options());
+  auto pipeline = TextToImagePipeline::load(kFamilies + "xl", fp32_options());
   TextToImageRequest r = request();
   r.prompt_style = "a1111";
   const Tensor absent = pipeline.generate(r).latents;
   r.negative_prompt.emplace();
-  EXPECT_TRUE(equal(pipeline.generate(r).latents, absent));
+  EXPECT_TRUE(same_bits(pipeline.generate(r).latents, absent));
 }
 
 TEST(TextToImageXl, ANetworkThatTakesTheScaleRunsNoNegativeBranch) {
-  auto pipeline = TextToImagePipeline::load(kFamilies + "lcm", options());
+  auto pipeline = TextToImagePipeline::load(kFamilies + "lcm", fp32_options());
   TextToImageRequest r = request();
   std::vector<std::string> traced;
   const Tensor latents =
       pipeline.generate(r, {}, [&](const std::string& name, const Tensor&) { traced.push_back(name); }).latents;
   EXPECT_EQ(std::count(traced.begin(), traced.end(), "negative_prompt_embeds"), 0);
   r.guidance_scale = 3;
-  EXPECT_FALSE(equal(pipeline.generate(r).latents, latents)) << "the scale is seen";
+  EXPECT_FALSE(same_bits(pipeline.generate(r).latents, latents)) << "the scale is seen";
 }
 
 TEST(TextToImageXl, DescribesBothEncoders) {
-  const auto pipeline = TextToImagePipeline::load(kFamilies + "xl", options());
+  const auto pipeline = TextToImagePipeline::load(kFamilies + "xl", fp32_options());
   EXPECT_EQ(pipeline.info().family, "Stable Diffusion XL");
   EXPECT_EQ(pipeline.info().prediction_type, "epsilon");
   const std::string text = pipeline.describe(request());
@@ -114,7 +105,7 @@ TEST(TextToImageXl, DescribesBothEncoders) {
 }
 
 TEST(TextToImageXl, RefusesWhatNoModelIsTold) {
-  const auto pipeline = TextToImagePipeline::load(kFamilies + "xl", options());
+  const auto pipeline = TextToImagePipeline::load(kFamilies + "xl", fp32_options());
   const auto refused = [&](auto change) {
     TextToImageRequest r = request();
     change(r);
@@ -125,24 +116,24 @@ TEST(TextToImageXl, RefusesWhatNoModelIsTold) {
              "--negative-original-size");
   EXPECT_HAS(refused([](auto& r) { r.added.aesthetic_score = std::nan(""); }), "--aesthetic-score");
   EXPECT_HAS(refused([](auto& r) { r.clip_skip = 5; }), "expected 1 to 4");
-  LoadOptions o = options();
+  LoadOptions o = fp32_options();
   o.prediction_type = "noise";
   EXPECT_HAS(io::error_of([&] { TextToImagePipeline::load(kFamilies + "xl", o); }, ErrorCode::invalid_argument),
              "--prediction-type: expected epsilon, v_prediction or sample");
 }
 
 TEST(TextToImageXl, PartsThatDoNotGoTogetherAreNamed) {
-  LoadOptions o = options();
+  LoadOptions o = fp32_options();
   o.unet_file = kFamilies + "lcm/unet";
   EXPECT_HAS(io::error_of([&] { TextToImagePipeline::load(kFamilies + "xl", o); }, ErrorCode::shape_mismatch),
              "cross_attention_dim is 24 and the text encoder's hidden_size is 24 + 40");
-  o = options();
+  o = fp32_options();
   o.text_encoder_2_file = kFamilies + "lcm/text_encoder";
   EXPECT_HAS(io::error_of([&] { TextToImagePipeline::load(kFamilies + "xl", o); }, ErrorCode::unsupported),
              "--text-encoder-2");
   // What is given for a place that a model does not have.
   const auto misplaced = [&](const char* model, auto set) {
-    LoadOptions given = options();
+    LoadOptions given = fp32_options();
     set(given);
     return io::error_of([&] { TextToImagePipeline::load(kFamilies + model, given); }, ErrorCode::invalid_argument);
   };
@@ -152,7 +143,7 @@ TEST(TextToImageXl, PartsThatDoNotGoTogetherAreNamed) {
              "whose encoder is its text_encoder_2");
   EXPECT_HAS(misplaced("lcm", [&](auto& l) { l.tokenizer_2 = kFamilies + "xl/tokenizer_2"; }), "--tokenizer-2");
   // Textual inversions need a vector for each encoder.
-  o = options();
+  o = fp32_options();
   o.embeddings = {EASEL_SOURCE_DIR "/tests/goldens/prompt/embeddings/bad.safetensors"};
   EXPECT_HAS(io::error_of([&] { TextToImagePipeline::load(kFamilies + "xl", o); }), "clip_l and clip_g");
 }

@@ -14,6 +14,7 @@
 #include "io/test_folder.h"
 #include "pipelines/seeded_weights.h"
 #include "pipelines/upscaler_files.h"
+#include "tensor/test_tensors.h"
 
 namespace easel {
 namespace {
@@ -21,17 +22,6 @@ namespace {
 using nlohmann::json;
 
 const std::string kFolder = EASEL_SOURCE_DIR "/tests/goldens/upscale/";
-
-double relative_l2(const Tensor& a, const Tensor& b) {
-  EXPECT_EQ(a.shape(), b.shape());
-  double error = 0, norm = 0;
-  const auto x = a.span<float>(), y = b.span<float>();
-  for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
-    error += (double(x[i]) - y[i]) * (double(x[i]) - y[i]);
-    norm += double(y[i]) * y[i];
-  }
-  return std::sqrt(error / norm);
-}
 
 const json& entries() {
   static const json kEntries = io::read_json_file(kFolder + "index.json");

@@ -38,10 +38,7 @@ class DpmSinglestep final : public MultistepScheduler {
 
  private:
   void update(const StepInput& in, std::span<float> sample) override {
-    if (data_)
-      clean_sample(in, sample, newest_);
-    else
-      noise_part(in, sample, newest_);
+    integrand(data_, in, sample, newest_);
     outputs_.push(newest_);
     noise_.resize(sde_ ? sample.size() : 0);
     if (sde_) in.noise.randn(noise_);

@@ -55,10 +55,7 @@ class DpmSolver : public MultistepScheduler {
     const bool few = lower_order_final_ && timesteps_.size() < 15;
     const bool first_at_end = in.i == last() && (euler_at_final_ || few || final_zero_);
     const bool second_at_end = in.i == last() - 1 && few;
-    if (data_)
-      clean_sample(in, sample, newest_);
-    else
-      noise_part(in, sample, newest_);
+    integrand(data_, in, sample, newest_);
     outputs_.push(newest_);
     noise_.resize(sde_ ? sample.size() : 0);
     if (sde_) in.noise.randn(noise_);

@@ -70,6 +70,10 @@ class MultistepScheduler : public Scheduler {
   /// out := the clean sample, thresholded where configured; or the noise that goes with it.
   virtual void clean_sample(const StepInput& in, std::span<const float> sample, std::vector<float>& out);
   void noise_part(const StepInput& in, std::span<const float> sample, std::vector<float>& out);
+  /// What a solver integrates: the clean sample (`data`) or the noise.
+  void integrand(bool data, const StepInput& in, std::span<const float> sample, std::vector<float>& out) {
+    data ? clean_sample(in, sample, out) : noise_part(in, sample, out);
+  }
   int last() const { return static_cast<int>(timesteps_.size()) - 1; }
   std::pair<float, float> noise_mix(int i) const override { return {level(i).alpha, level(i).sigma}; }
 

@@ -80,10 +80,7 @@ class SaSolver final : public MultistepScheduler {
   }
 
   void update(const StepInput& in, std::span<float> sample) override {
-    if (data_)
-      clean_sample(in, sample, newest_);
-    else
-      noise_part(in, sample, newest_);
+    integrand(data_, in, sample, newest_);
     if (outputs_.count() > 0) step(in.i - 1, corrector_order_, &newest_, sample);
     outputs_.push(newest_);
     noise_.resize(sample.size());

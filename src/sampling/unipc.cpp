@@ -53,10 +53,7 @@ class UniPc final : public MultistepScheduler {
 
  private:
   void update(const StepInput& in, std::span<float> sample) override {
-    if (data_)
-      clean_sample(in, sample, newest_);
-    else
-      noise_part(in, sample, newest_);
+    integrand(data_, in, sample, newest_);
     const bool off = std::find(uncorrected_.begin(), uncorrected_.end(), in.i - 1) != uncorrected_.end();
     if (outputs_.count() > 0 && !off) step(in.i - 1, step_order_, last_, &newest_, sample);
     outputs_.push(newest_);

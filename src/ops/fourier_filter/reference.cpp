@@ -5,18 +5,11 @@
 
 #include "ops/isa.h"
 #include "ops/parts.h"
+#include "ops/reject.h"
 
 namespace easel::ops {
 
 namespace {
-
-const char* reject(const OpCall& call) noexcept {
-  for (const ArgType& input : call.inputs) {
-    if (input.dtype != DType::f32) return "needs f32";
-    if (!input.contiguous()) return "needs contiguous rows";
-  }
-  return nullptr;
-}
 
 // Frequencies of an axis that the filter scales: 0 and −1.
 int64_t low_bins(int64_t size) { return std::min<int64_t>(size, 2); }
@@ -108,7 +101,8 @@ void run_channels(const KernelArgs& args) noexcept {
 
 }  // namespace
 
-EASEL_KERNEL(fourier_filter_channels) = {.name = "channels", .reject = reject, .run = run_channels, .in_place = 1};
-EASEL_KERNEL(fourier_filter_reference) = {.name = "reference", .reject = reject, .run = run};
+EASEL_KERNEL(fourier_filter_channels) = {
+    .name = "channels", .reject = reject_other_than_f32_rows, .run = run_channels, .in_place = 1};
+EASEL_KERNEL(fourier_filter_reference) = {.name = "reference", .reject = reject_other_than_f32_rows, .run = run};
 
 }  // namespace easel::ops

@@ -3,6 +3,7 @@
 
 #include "ops/isa.h"
 #include "ops/parts.h"
+#include "ops/reject.h"
 #include "ops/simd.h"
 
 namespace easel::ops {
@@ -54,10 +55,7 @@ void layer_norm_row(const float* x, const float* weight, const float* bias, Y* y
 }
 
 const char* layer_norm_reject(const OpCall& call) noexcept {
-  for (const ArgType& input : call.inputs) {
-    if (input.dtype != DType::f32) return "needs f32";
-    if (!input.contiguous()) return "needs contiguous rows";
-  }
+  if (const char* reason = reject_other_than_f32_rows(call)) return reason;
   const DType result = call.output.dtype;
   return result == DType::f32 || result == DType::bf16 ? nullptr : "the result is neither f32 nor bf16";
 }

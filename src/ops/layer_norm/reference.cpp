@@ -2,19 +2,12 @@
 
 #include "ops/isa.h"
 #include "ops/parts.h"
+#include "ops/reject.h"
 #include "tensor/convert.h"
 
 namespace easel::ops {
 
 namespace {
-
-const char* reject(const OpCall& call) noexcept {
-  for (const ArgType& input : call.inputs) {
-    if (input.dtype != DType::f32) return "needs f32";
-    if (!input.contiguous()) return "needs contiguous rows";
-  }
-  return nullptr;
-}
 
 void run(const KernelArgs& args) noexcept {
   const Shape& shape = args.call.output.shape;
@@ -37,6 +30,7 @@ void run(const KernelArgs& args) noexcept {
 
 }  // namespace
 
-EASEL_KERNEL(layer_norm_reference) = {.name = "reference", .reject = reject, .run = run, .in_place = 1};
+EASEL_KERNEL(layer_norm_reference) = {
+    .name = "reference", .reject = reject_other_than_f32_rows, .run = run, .in_place = 1};
 
 }  // namespace easel::ops

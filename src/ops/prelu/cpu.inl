@@ -1,18 +1,11 @@
 #include "ops/isa.h"
 #include "ops/parts.h"
+#include "ops/reject.h"
 #include "ops/simd.h"
 
 namespace easel::ops {
 
 namespace {
-
-const char* prelu_reject(const OpCall& call) noexcept {
-  for (const ArgType& input : call.inputs) {
-    if (input.dtype != DType::f32) return "needs f32";
-    if (!input.contiguous()) return "needs contiguous rows";
-  }
-  return nullptr;
-}
 
 void prelu_run(const KernelArgs& args) noexcept {
   using namespace simd;
@@ -34,6 +27,6 @@ void prelu_run(const KernelArgs& args) noexcept {
 }  // namespace
 
 EASEL_ISA_KERNEL(prelu) = {
-    .name = EASEL_ISA_NAME, .isa = kUnitIsa, .reject = prelu_reject, .run = prelu_run, .in_place = 1};
+    .name = EASEL_ISA_NAME, .isa = kUnitIsa, .reject = reject_other_than_f32_rows, .run = prelu_run, .in_place = 1};
 
 }  // namespace easel::ops

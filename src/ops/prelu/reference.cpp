@@ -1,17 +1,10 @@
 #include "ops/activation/exact.h"
 #include "ops/isa.h"
+#include "ops/reject.h"
 
 namespace easel::ops {
 
 namespace {
-
-const char* reject(const OpCall& call) noexcept {
-  for (const ArgType& input : call.inputs) {
-    if (input.dtype != DType::f32) return "needs f32";
-    if (!input.contiguous()) return "needs contiguous rows";
-  }
-  return nullptr;
-}
 
 void run(const KernelArgs& args) noexcept {
   const auto *x = static_cast<const float*>(args.inputs[0]), *slope = static_cast<const float*>(args.inputs[1]);
@@ -22,6 +15,6 @@ void run(const KernelArgs& args) noexcept {
 
 }  // namespace
 
-EASEL_KERNEL(prelu_reference) = {.name = "reference", .reject = reject, .run = run, .in_place = 1};
+EASEL_KERNEL(prelu_reference) = {.name = "reference", .reject = reject_other_than_f32_rows, .run = run, .in_place = 1};
 
 }  // namespace easel::ops
