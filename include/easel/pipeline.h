@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <easel/cancel.h>
+#include <easel/control.h>
 #include <easel/lora.h>
 #include <easel/picture_inputs.h>
 #include <easel/profile.h>
@@ -146,7 +147,11 @@ struct TextToImageRequest {
   uint64_t seed = 0;
   int64_t width = 0, height = 0;  ///< pixels, multiples of the VAE's factor (8); 0: the picture's or the model's own
   PictureInputs image;            ///< a picture to begin from, and what of it is drawn anew
-  HighResFix high_res_fix;        ///< a second, larger pass; width and height are the first one's
+  std::vector<ControlNetInput> control_nets;  ///< networks that steer by pictures, added up
+  /// The prompt alone is steered, the negative branch is not, and the residuals of the upper levels act less: their
+  /// factors rise from 0.1 to 1. As diffusers' guess_mode; made for empty prompts and guidance scales of 3 to 5.
+  bool control_guess_mode = false;
+  HighResFix high_res_fix;  ///< a second, larger pass; width and height are the first one's
   int num_images_per_prompt = 1;
   int batch_size = 0;  ///< pictures run together; 0: all of a prompt; never changes a picture
   /// [N, C, h, w] f32, in the diffusion model's scale: what another run left, with the noise that is left in it. The

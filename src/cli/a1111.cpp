@@ -212,6 +212,7 @@ std::string to_a1111(const PictureMetadata& m) {
   if (m.model) fields.emplace_back("Model", *m.model);
   if (m.clip_skip) fields.emplace_back("Clip skip", std::to_string(*m.clip_skip));
   if (m.lora_hashes) fields.emplace_back("Lora hashes", *m.lora_hashes);
+  for (auto& control : a1111_controls(m.control)) fields.push_back(std::move(control));
   if (m.prompt_style) fields.emplace_back("Prompt style", *m.prompt_style);
   if (m.eta && *m.eta != 0) fields.emplace_back("Eta", fmt::format("{}", *m.eta));
   fields.emplace_back("Version", "easel " EASEL_VERSION);

@@ -67,6 +67,7 @@ struct Arguments::Impl {
     std::unique_ptr<std::string> value;  // of an option that may be given once
     std::function<void(const std::string&)> take;
     bool listed;
+    std::unique_ptr<std::vector<std::string>> values = nullptr;  // of one whose every value is taken by `take`
   };
   CLI::App app;
   std::vector<Entry> entries;
@@ -83,6 +84,12 @@ struct Arguments::Impl {
     CLI::Option* option = app.add_option(name, target);
     option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
     entries.push_back({option, nullptr, nullptr, true});
+  }
+  void add_each(const std::string& name, std::function<void(const std::string&)> take) {
+    auto values = std::make_unique<std::vector<std::string>>();
+    add_list(name, *values);
+    entries.back().values = std::move(values);
+    entries.back().take = std::move(take);
   }
   std::vector<std::string> long_names(bool all) const {
     std::vector<std::string> out;
@@ -139,6 +146,10 @@ void Arguments::not_yet(const std::string& name) {
   });
 }
 
+void Arguments::numbers(const std::string& name, std::vector<double>& target, double min) {
+  impl_->add_each(name,
+                  [&target, name, min](const std::string& value) { target.push_back(parse_number(name, value, min)); });
+}
 void Arguments::topic(const std::string& name, const char* text) { impl_->topics.emplace_back(name, text); }
 
 std::string Arguments::all_help() const {
@@ -192,7 +203,10 @@ bool Arguments::parse(std::span<const std::string> args) {
     fail(ErrorCode::invalid_argument, "{}: no such option{}{}", printable(name, 60), did_you_mean(name, known), see);
   }
   for (const Impl::Entry& entry : impl_->entries)
-    if (entry.take && entry.option->count() > 0) entry.take(*entry.value);
+    if (entry.take && entry.values)
+      for (const std::string& value : *entry.values) entry.take(value);
+    else if (entry.take && entry.option->count() > 0)
+      entry.take(*entry.value);
   if (!rest.empty())
     fail(ErrorCode::invalid_argument, "unexpected argument \"{}\"; a text of several words needs quotes{}",
          printable(rest.front(), 60), see);

@@ -27,6 +27,8 @@ class Arguments {
   void optional_text(const std::string& name, std::optional<std::string>& target);
   /// May be given several times.
   void texts(const std::string& name, std::vector<std::string>& target);
+  /// Numbers of at least `min`; may be given several times.
+  void numbers(const std::string& name, std::vector<double>& target, double min);
   void whole(const std::string& name, std::optional<int64_t>& target, int64_t min, int64_t max);
   void seed(const std::string& name, std::optional<uint64_t>& target);
   /// A finite number of at least `min`.

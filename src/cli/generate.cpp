@@ -141,8 +141,9 @@ class Generation {
   static TextToImageRequest second_half(const Job& job, TextToImageRequest request) {
     request.sampling.denoising_start = job.refiner_start;
     request.initial_latents.reset();
-    // Adapters are the first model's.
+    // Adapters and control networks are the first model's.
     request.loras.clear();
+    request.control_nets.clear();
     if (text::parse_prompt_style(request.prompt_style) == text::PromptStyle::a1111)
       request.prompt = text::take_lora_tags(request.prompt).text;
     return request;

@@ -195,6 +195,10 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
 
   job.pictures = pictures_of(options, picture, warn);
   base.high_res_fix = high_res_fix(job.pictures);
+  job.control =
+      options.control.over(picture.control, "--from-image " + printable(options.from_image.value_or(""), 400), warn);
+  base.control_nets = job.control.inputs(options.model.model_dir);
+  base.control_guess_mode = job.control.control_guess_mode.value_or(false);
   const auto take_latents = [&](const char* option, const std::optional<std::string>& file,
                                 const std::optional<std::string>& of_picture, std::optional<Tensor>& latents,
                                 std::string& hash) {
@@ -267,6 +271,7 @@ PictureMetadata describe_picture(const Job& job, size_t number, const Picture& p
   };
   note_input(m.pictures.init_image, m.init_image_sha256, inputs.init_image);
   note_input(m.pictures.mask, m.mask_sha256, inputs.mask);
+  m.control = job.control.described();
   // The size that was asked for; a masked picture keeps its own, which says nothing of the canvas.
   const bool own_size = request.image.mask || request.image.outpaint.any() || request.high_res_fix.scale != 1;
   if (request.width > 0 || !own_size) m.width = request.width > 0 ? request.width : picture.width;

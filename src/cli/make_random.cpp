@@ -12,6 +12,8 @@
 #include "io/atomic_file.h"
 #include "io/json_file.h"
 #include "io/safetensors.h"
+#include "pipelines/configs.h"
+#include "pipelines/control_files.h"
 #include "pipelines/model_files.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/model_tensors.h"
@@ -27,7 +29,8 @@ constexpr const char* kHelp =
     R"(Usage: easel make-random CONFIG_DIR OUT_DIR [options]
        easel make-random --upscaler NAME OUT_FILE [options]
 Writes a model with random weights into the new folder OUT_DIR. Of the diffusers folder
-CONFIG_DIR, configurations, scheduler and tokenizers are used; weights need not be there.
+CONFIG_DIR, configurations, scheduler and tokenizers are used; weights need not be there. It may be
+the folder of a ControlNet alone.
 
   --seed N          the same seed gives the same weights in both layouts (0)
   --dtype TYPE      fp32, fp16 or bf16 (fp32)
@@ -137,6 +140,14 @@ DType parse_dtype(const std::string& name) {
 }
 
 std::vector<Component> read_components(const fs::path& from, std::optional<int64_t> in_channels) {
+  std::error_code error;
+  if (!fs::exists(from / "model_index.json", error) && fs::exists(from / "config.json", error)) {
+    if (in_channels) fail(ErrorCode::invalid_argument, "--in-channels: expected with a whole model, found a ControlNet");
+    const models::ControlNetConfig config =
+        pipelines::control_net_config(io::JsonObject::from_file((from / "config.json").string()));
+    return {{"", "diffusion_pytorch_model.safetensors", pipelines::weights_of({models::control_net(config)}),
+             pipelines::ldm_control_net_names(config, "control_model.")}};
+  }
   pipelines::ModelFiles model = pipelines::read_diffusers_folder(from.string(), {}, /*weights_required=*/false);
   if (in_channels) {
     model.unet.in_channels = *in_channels;
@@ -247,8 +258,9 @@ int make_random(std::span<const std::string> args) {
     std::puts(path.c_str());
     return 0;
   }
-  pipelines::copy_descriptions((from / "scheduler").string(), (to / "scheduler").string());
-  pipelines::copy_descriptions(from.string(), to.string());
+  if (fs::is_directory(from / "scheduler", error))
+    pipelines::copy_descriptions((from / "scheduler").string(), (to / "scheduler").string());
+  if (!components.front().folder.empty()) pipelines::copy_descriptions(from.string(), to.string());
   std::puts(to.string().c_str());
   return 0;
 }

@@ -63,6 +63,25 @@ std::vector<std::string> models_in(const std::vector<std::string>& folders) {
   return names;
 }
 
+// In the folders, as it is or with an extension.
+std::optional<std::string> look_up(const std::string& name, const std::optional<std::string>& model_dir) {
+  for (const std::string& folder : model_folders(model_dir)) {
+    std::vector<fs::path> candidates = {fs::path(folder) / name};
+    for (const char* extension : kModelExtensions) candidates.push_back(fs::path(folder) / (name + extension));
+    for (const fs::path& candidate : candidates)
+      if (is_there(candidate)) return candidate.string();
+  }
+  return std::nullopt;
+}
+
+[[noreturn]] void fail_lookup(const char* option, const char* kind, const std::string& name,
+                              const std::optional<std::string>& model_dir) {
+  const std::vector<std::string> folders = model_folders(model_dir);
+  const std::string looked = fmt::format("{}", fmt::join(folders, ", "));
+  fail(ErrorCode::io, "{} \"{}\": no such folder or file, nor {} of that name in {}{}", option, printable(name, 200),
+       kind, looked.empty() ? "any folder" : printable(looked, 400), did_you_mean(name, models_in(folders)));
+}
+
 }  // namespace
 
 std::vector<std::string> model_folders(const std::optional<std::string>& model_dir) {
@@ -90,18 +109,17 @@ ModelPath find_model(const std::optional<std::string>& name, const std::optional
   if (!name) return demo_model();
   if (name->empty()) fail(ErrorCode::invalid_argument, "--model: expected a folder, file or name, found \"\"");
   if (is_there(*name)) return {*name, name_of(*name)};
-  const std::vector<std::string> folders = model_folders(model_dir);
-  std::string looked;
-  for (const std::string& folder : folders) {
-    std::vector<fs::path> candidates = {fs::path(folder) / *name};
-    for (const char* extension : kModelExtensions) candidates.push_back(fs::path(folder) / (*name + extension));
-    for (const fs::path& candidate : candidates)
-      if (is_there(candidate)) return {candidate.string(), name_of(candidate)};
-    looked += (looked.empty() ? "" : ", ") + folder;
-  }
+  if (const std::optional<std::string> found = look_up(*name, model_dir)) return {*found, name_of(*found)};
   if (*name == "demo") return demo_model();
-  fail(ErrorCode::io, "--model \"{}\": no such folder or file, nor a model of that name in {}{}", printable(*name, 200),
-       looked.empty() ? "any folder" : printable(looked, 400), did_you_mean(*name, models_in(folders)));
+  fail_lookup("--model", "a model", *name, model_dir);
+}
+
+std::string find_file(const char* option, const std::string& name, const std::optional<std::string>& model_dir) {
+  if (name.empty()) fail(ErrorCode::invalid_argument, "{}: expected a folder, file or name, found \"\"", option);
+  const std::string path = expand_home(name);
+  if (is_there(path)) return path;
+  if (const std::optional<std::string> found = look_up(name, model_dir)) return *found;
+  fail_lookup(option, "one", name, model_dir);
 }
 
 std::string portable_path(const std::string& path) {

@@ -17,6 +17,9 @@ struct ModelPath {
 /// naming where it was looked for.
 ModelPath find_model(const std::optional<std::string>& name, const std::optional<std::string>& model_dir);
 
+/// The file or folder of something that goes with a model, looked up likewise. Throws io, beginning with `option`.
+std::string find_file(const char* option, const std::string& name, const std::optional<std::string>& model_dir);
+
 /// The folders in which names are looked up, first to last.
 std::vector<std::string> model_folders(const std::optional<std::string>& model_dir);
 

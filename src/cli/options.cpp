@@ -47,11 +47,12 @@ Makes pictures from a prompt and prints their paths.
   --variation-seed N, --variation-strength X    towards another seed; --eta-noise-seed-delta N
   --width N, --height N         pixels, multiples of 8; default: the model's size, or the picture's
   --init-image FILE|FOLDER      begin from a picture, or draw in it: easel generate --help pictures
+  --control-net FILE --control-image FILE    steer by a picture: easel generate --help control
   --num-images-per-prompt N (1), --batch-size N (all)  --initial-latents FILE    noise to start from
 
   --out-dir DIR                 for img_000_steps20.png and so on (outputs); nothing is overwritten
-  --save-latents, --save-grid, --trace FILE    final latents; one picture of all; every step
-  --preview-every N             pictures of unfinished steps; --preview-vae TAESD: at full size
+  --save-latents, --save-grid, --trace FILE, --preview-every N, --preview-vae TAESD    final
+                                latents; one picture of all; every step; unfinished pictures
   --json, --quiet               files, seeds, seconds as JSON on stdout; no progress, no notes
 )";
 
@@ -165,6 +166,7 @@ void add_all(Arguments& a, GenerateOptions& o) {
   o.sampling.add_to(a);
   o.added.add_to(a);
   o.pictures.add_to(a);
+  o.control.add_to(a);
   a.seed("--seed", o.seed);
   a.whole("--width", o.width, 1, INT32_MAX);
   a.whole("--height", o.height, 1, INT32_MAX);
@@ -183,8 +185,7 @@ void add_all(Arguments& a, GenerateOptions& o) {
   a.text("--preview-vae", o.preview_vae);
   a.flag("--json", o.json);
   a.flag("--quiet", o.quiet);
-  for (const char* name : {"--control-net", "--control-image", "--control-scale", "--preset", "--frames"})
-    a.not_yet(name);
+  for (const char* name : {"--preset", "--frames"}) a.not_yet(name);
 }
 
 }  // namespace

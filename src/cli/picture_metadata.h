@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/added_options.h"
+#include "cli/control_options.h"
 #include "cli/picture_options.h"
 #include "cli/sampling_options.h"
 #include "io/png.h"
@@ -30,6 +31,7 @@ struct PictureMetadata {
   SamplingArguments sampling;
   AddedArguments added;
   PictureArguments pictures;                                  ///< of runs that began from a picture
+  ControlArguments control;                                   ///< with portable paths
   std::optional<std::string> init_image_sha256, mask_sha256;  ///< of these files
   std::optional<uint64_t> seed;
   std::optional<std::string> unet_dtype, vae_dtype, text_encoder_dtype;

@@ -72,6 +72,13 @@ struct UNet2DConditionVariant {
   /// FreeU (Si et al. 2023): in the first and second block of the way up, the first half of the channels is multiplied
   /// by b1 and b2, and the lowest frequencies of the skip by s1 and s2: input `freeu` [4] f32 (request), b1 b2 s1 s2.
   bool freeu = false;
+  /// ControlNets (Zhang et al. 2023): inputs down_block_additional_residuals.0, .1, … f32 (step) are added to the
+  /// skips, in the order of the way down, and mid_block_additional_residual to what leaves the middle. They stand
+  /// between two networks of ours, so they have the layout of the inside, [B, H, W, C].
+  bool control = false;
+  /// T2I-Adapters (Mou et al. 2023): inputs down_intrablock_additional_residuals.0, … [1, H, W, C] f32 (step) are added
+  /// to what each level gives on the way down, and one more than there are levels to what the middle gives.
+  size_t adapter_features = 0;
   bool operator==(const UNet2DConditionVariant&) const = default;
 };
 
@@ -87,6 +94,11 @@ struct UNet2DConditionVariant {
 /// Ronneberger et al. 2015; Podell et al. 2023 (added embeddings); Luo et al. 2023 (timestep_cond);
 /// Rombach et al. 2022 (diffusers' UNet2DConditionModel).
 graph::Graph unet_2d_condition(const UNet2DConditionConfig& config, const UNet2DConditionVariant& variant = {});
+
+/// Names of the inputs that the variants `control` and `adapter_features` have.
+std::string control_residual_name(size_t index);
+std::string adapter_feature_name(size_t index);
+inline constexpr const char* kMidResidual = "mid_block_additional_residual";
 
 /// What a network that was distilled with guidance is told of its scale: [sin(1000 w f), cos(1000 w f)] with w the
 /// scale − 1 and f = 10000^(−i/(dim/2 − 1)), and a 0 where dim is odd. Luo et al. 2023, "Latent Consistency Models".

@@ -278,6 +278,17 @@ void Canvas::lay_out(bool extend) {
   mask_ = extended(mask_, more);
 }
 
+Image Canvas::laid_out_likewise(Image picture) const {
+  if (!masked()) return io::resize(picture, width_, height_, Resample::lanczos);
+  picture = io::resize(picture, original_.width, original_.height, Resample::lanczos);
+  if (region_) {
+    const auto& r = *region_;
+    return resized_to_fill(cropped(picture, r[0], r[1], r[2], r[3]), width_, height_);
+  }
+  const Margins more{0, 0, static_cast<int>(width_ - picture.width), static_cast<int>(height_ - picture.height)};
+  return more.any() ? extended(picture, more) : picture;
+}
+
 Tensor Canvas::pixels() const {
   Tensor out = Tensor::empty(DType::f32, {1, 3, height_, width_});
   const auto values = out.span<float>();

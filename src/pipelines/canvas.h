@@ -40,6 +40,9 @@ class Canvas {
   /// margins need not be multiples. differential: the mean.
   std::vector<float> latent_mask(int64_t factor) const;
 
+  /// Another picture of the same scene, of any size, as the canvas shows it: width() × height().
+  io::Image laid_out_likewise(io::Image picture) const;
+
   /// The result: what the model drew, of the canvas's size, laid over the picture by the mask; without a mask itself.
   Picture compose(Picture drawn) const;
 

@@ -5,13 +5,12 @@
 
 #include "base/fail.h"
 #include "pipelines/configs.h"
+#include "pipelines/configured.h"
 #include "pipelines/families.h"
 #include "pipelines/model_files.h"
 #include "pipelines/model_tensors.h"
 
 namespace easel::pipelines {
-
-namespace fs = std::filesystem;
 
 namespace {
 
@@ -63,10 +62,12 @@ std::vector<int> without_zeros(std::vector<int> depths) {
   return depths;
 }
 
-models::UNet2DConditionConfig ldm_unet_config(const Shapes& shapes, const std::string& prefix) {
+// encoder_only: of the first half of a network, as a ControlNet has it.
+models::UNet2DConditionConfig ldm_unet_config(const Shapes& shapes, const std::string& prefix,
+                                              bool encoder_only = false) {
   models::UNet2DConditionConfig config;
   config.in_channels = shapes.dim(prefix + "input_blocks.0.0.weight", 1);
-  config.out_channels = shapes.dim(prefix + "out.2.weight", 0);
+  if (!encoder_only) config.out_channels = shapes.dim(prefix + "out.2.weight", 0);
   const auto depth_at = [&](const std::string& block) {
     int depth = 0;
     while (shapes.has(fmt::format("{}1.transformer_blocks.{}.attn1.to_q.weight", block, depth))) ++depth;
@@ -132,10 +133,11 @@ models::AutoencoderKLConfig ldm_vae_config(const Shapes& shapes, const std::stri
   return config;
 }
 
-models::UNet2DConditionConfig diffusers_unet_config(const Shapes& shapes, const std::string& prefix) {
+models::UNet2DConditionConfig diffusers_unet_config(const Shapes& shapes, const std::string& prefix,
+                                                    bool encoder_only = false) {
   models::UNet2DConditionConfig config;
   config.in_channels = shapes.dim(prefix + "conv_in.weight", 1);
-  config.out_channels = shapes.dim(prefix + "conv_out.weight", 0);
+  if (!encoder_only) config.out_channels = shapes.dim(prefix + "conv_out.weight", 0);
   const auto depths_at = [&](const std::string& block, int count) {
     std::vector<int> depths;
     for (int j = 0; j < count; ++j) {
@@ -328,6 +330,12 @@ VaeFiles read_vae(const io::WeightFiles& files, const std::string& where) {
   return out;
 }
 
+models::UNet2DConditionConfig read_encoder_config(const io::WeightFiles& files, const std::string& prefix,
+                                                  bool diffusers, const std::string& where) {
+  const Shapes shapes(files, where);
+  return diffusers ? diffusers_unet_config(shapes, prefix, true) : ldm_unet_config(shapes, prefix, true);
+}
+
 std::vector<TextEncoderFiles> read_text_encoders(const io::WeightFiles& files, const std::string& where) {
   expect_part(files, Part::text_encoder, where);
   const Identity identity = identify(files);
@@ -338,35 +346,6 @@ std::vector<TextEncoderFiles> read_text_encoders(const io::WeightFiles& files, c
   if (out.size() > 1 || out.front().config.projection_dim > 0) out.back().name = "text_encoder_2";
   return out;
 }
-
-namespace {
-
-// A folder of a component, or a file with its config.json beside it, as diffusers saves them.
-template <typename Config>
-std::optional<ComponentFiles<Config>> read_configured(const std::string& path,
-                                                      const std::vector<std::string>& own_classes,
-                                                      Config (*parse)(const io::JsonObject&),
-                                                      const std::vector<std::string>& stems,
-                                                      const NameCandidates& names, bool weights_required) {
-  std::error_code error;
-  const bool folder = fs::is_directory(path, error);
-  const fs::path config = (folder ? fs::path(path) : fs::path(path).parent_path()) / "config.json";
-  if (!folder && !fs::exists(config, error)) return std::nullopt;
-  const io::JsonObject json = io::JsonObject::from_file(config.string());
-  if (!folder) {  // the configuration may be of something else that lies in the same folder
-    std::vector<std::string> found;
-    if (json.is_string("_class_name")) found = {json.string("_class_name")};
-    if (json.is_array("architectures")) found = json.strings("architectures");
-    const auto own = [&](const std::string& name) { return std::ranges::count(own_classes, name) > 0; };
-    if (std::ranges::none_of(found, own)) return std::nullopt;
-  }
-  std::optional<io::WeightFiles> files =
-      folder ? open_weights(path, stems, weights_required) : io::WeightFiles::open(path);
-  return ComponentFiles<Config>{parse(json),
-                                files ? std::make_shared<const FileWeights>(*std::move(files), names) : nullptr, true};
-}
-
-}  // namespace
 
 namespace {
 

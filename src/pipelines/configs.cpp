@@ -178,10 +178,8 @@ void parse_mid_block(const JsonObject& json, int depth, UNet2DConditionConfig& c
   if (type == "UNetMidBlock2D") config.mid_attention_layers = 0;
 }
 
-}  // namespace
-
-UNet2DConditionConfig unet_2d_condition_config(const JsonObject& json) {
-  expect_class(json, "_class_name", "UNet2DConditionModel");
+// What the configurations of a UNet and of a ControlNet have in common, which is all of the former.
+UNet2DConditionConfig unet_fields(const JsonObject& json) {
   expect_absent(json, {"num_attention_heads", "dual_cross_attention", "encoder_hid_dim", "encoder_hid_dim_type",
                        "resnet_skip_time_act", "time_embedding_dim", "time_embedding_act_fn", "timestep_post_act",
                        "class_embeddings_concat", "cross_attention_norm"});
@@ -244,6 +242,53 @@ UNet2DConditionConfig unet_2d_condition_config(const JsonObject& json) {
   config.conv_in_kernel = static_cast<int>(json.integer_or("conv_in_kernel", 3, 1, 15));
   config.conv_out_kernel = static_cast<int>(json.integer_or("conv_out_kernel", 3, 1, 15));
   parse_embeddings(json, config);
+  return config;
+}
+
+}  // namespace
+
+UNet2DConditionConfig unet_2d_condition_config(const JsonObject& json) {
+  expect_class(json, "_class_name", "UNet2DConditionModel");
+  return unet_fields(json);
+}
+
+models::ControlNetConfig control_net_config(const JsonObject& json) {
+  expect_class(json, "_class_name", "ControlNetModel");
+  models::ControlNetConfig config;
+  config.encoder = unet_fields(json);
+  // A network without these fields has no way up.
+  for (UNetLevel& level : config.encoder.levels) level.attention_up.clear();
+  config.conditioning_channels = json.integer_or("conditioning_channels", 3, 1, 64);
+  config.conditioning_embedding_out_channels =
+      json.integers_or("conditioning_embedding_out_channels", {16, 32, 96, 256}, 1, kMaxChannels);
+  const size_t widths = config.conditioning_embedding_out_channels.size();
+  if (widths == 0 || widths > 8) json.fail_key("conditioning_embedding_out_channels", "1 to 8 channel counts");
+  const std::string order = json.string_or("controlnet_conditioning_channel_order", "rgb");
+  if (order != "rgb" && order != "bgr") json.fail_key("controlnet_conditioning_channel_order", "rgb or bgr");
+  config.bgr = order == "bgr";
+  config.global_pool_conditions = json.boolean_or("global_pool_conditions", false);
+  return config;
+}
+
+models::T2IAdapterConfig t2i_adapter_config(const JsonObject& json) {
+  using Kind = models::T2IAdapterConfig::Kind;
+  static const std::map<std::string, Kind> kKinds = {
+      {"full_adapter", Kind::full}, {"full_adapter_xl", Kind::full_xl}, {"light_adapter", Kind::light}};
+  expect_class(json, "_class_name", "T2IAdapter");
+  models::T2IAdapterConfig config;
+  const auto found = kKinds.find(json.string_or("adapter_type", "full_adapter"));
+  if (found == kKinds.end()) json.fail_key("adapter_type", "full_adapter, full_adapter_xl or light_adapter");
+  config.kind = found->second;
+  config.in_channels = json.integer_or("in_channels", 3, 1, 64);
+  config.channels = json.integers_or("channels", {320, 640, 1280, 1280}, 1, kMaxChannels);
+  if (config.channels.empty() || config.channels.size() > 16) json.fail_key("channels", "1 to 16 channel counts");
+  if (config.kind == Kind::light && std::ranges::any_of(config.channels, [](int64_t c) { return c % 4 != 0; }))
+    json.fail_key("channels", "multiples of 4");
+  if (config.kind == Kind::full_xl)
+    for (size_t i = 3; i < config.channels.size(); ++i)
+      if (config.channels[i] != config.channels[i - 1]) json.fail_key("channels", "equal ones from the third on");
+  config.num_res_blocks = static_cast<int>(json.integer_or("num_res_blocks", 2, 0, kMaxLayers));
+  config.downscale_factor = json.integer_or("downscale_factor", 8, 1, 256);
   return config;
 }
 

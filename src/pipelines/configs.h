@@ -5,6 +5,8 @@
 #include "models/autoencoder_kl.h"
 #include "models/autoencoder_tiny.h"
 #include "models/clip_text.h"
+#include "models/controlnet.h"
+#include "models/t2i_adapter.h"
 #include "models/unet_2d_condition.h"
 
 namespace easel::pipelines {
@@ -13,6 +15,8 @@ namespace easel::pipelines {
 /// or out-of-range value and for another _class_name, unsupported for a value that no code here runs; each message
 /// names file and key.
 models::UNet2DConditionConfig unet_2d_condition_config(const io::JsonObject& json);
+models::ControlNetConfig control_net_config(const io::JsonObject& json);
+models::T2IAdapterConfig t2i_adapter_config(const io::JsonObject& json);
 models::AutoencoderKLConfig autoencoder_kl_config(const io::JsonObject& json);
 models::AutoencoderTinyConfig autoencoder_tiny_config(const io::JsonObject& json);
 models::ClipTextConfig clip_text_config(const io::JsonObject& json);

@@ -11,7 +11,7 @@ namespace {
 // What may stand before a part's own names, longest first.
 const std::vector<std::string>& prefixes_of(Part part) {
   static const std::vector<std::string> kDenoiser = {
-      "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.", "model.", ""};
+      "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.", "model.", "control_model.", ""};
   static const std::vector<std::string> kVae = {"first_stage_model.", "vae.", ""};
   static const std::vector<std::string> kText = {"cond_stage_model.transformer.text_model.",
                                                  "cond_stage_model.transformer.",
@@ -54,14 +54,16 @@ const std::vector<Signature>& table() {
       {"LoRA", Part::lora, "kohya", "*lora_unet_*", {}},  // of a kind not named above
       {"LoRA", Part::lora, "kohya", "*lora_te_*", {}},
       {"LoRA", Part::lora, "kohya", "*lora_te1_*", {}},
+      {"ControlNet LoRA", Part::control_net, "original", "lora_controlnet", {}},
+      {"ControlNet Union", Part::control_net, "diffusers", "task_embedding", {}},
       {"ControlNet", Part::control_net, "original", "control_model.input_hint_block.0.weight", {}},
       {"ControlNet", Part::control_net, "original", "input_hint_block.0.weight", {}},
       {"ControlNet", Part::control_net, "diffusers", "controlnet_cond_embedding.conv_in.weight", {}},
       {"ControlNet", Part::control_net, "original", "control_model.input_blocks.0.0.weight", {}},
       {"ControlNet", Part::control_net, "diffusers", "controlnet_blocks.0.weight", {}},
-      {"ControlNet LoRA", Part::control_net, "original", "lora_controlnet", {}},
       {"ControlNet-LLLite", Part::control_net, "kohya", "*lllite_*", {}},
       {"T2I adapter", Part::adapter, "original", "body.0.block1.weight", {}},
+      {"T2I adapter", Part::adapter, "original", "body.0.body.0.block1.weight", {}},
       {"T2I adapter", Part::adapter, "diffusers", "adapter.body.0.resnets.0.block1.weight", {}},
       {"IP-Adapter", Part::adapter, "original", "ip_adapter.1.to_k_ip.weight", {}},
       {"AnimateDiff motion module",
@@ -249,6 +251,9 @@ std::string Identity::summary() const {
   for (const Part part : {Part::lora, Part::control_net, Part::adapter, Part::embedding})
     if (const Match* match = find(part)) {
       const std::string family = match->row->family, kind = to_string(part);
+      // It is half of the network that it steers.
+      const Match* steered = part == Part::control_net ? find(Part::denoiser) : nullptr;
+      if (steered) return fmt::format("{} for {}", family, steered->row->family);
       return family == kind || family.find(kind) != std::string::npos ? family : family + " (" + kind + ")";
     }
   const Match *denoiser = find(Part::denoiser), *vae = find(Part::vae), *text = find(Part::text_encoder);
@@ -332,7 +337,7 @@ void expect_part(const io::WeightFiles& files, Part wanted, const std::string& w
   if (identity.find(wanted) && !adapter) return;
   const char* use = "";
   if (identity.find(Part::lora)) use = "; it changes another model and is none itself";
-  if (identity.find(Part::control_net)) use = "; it steers another model and is none itself";
+  if (identity.find(Part::control_net)) use = "; it steers another model (--control-net) and is none itself";
   if (identity.find(Part::adapter) || identity.find(Part::embedding)) use = "; it goes with another model";
   if (!adapter && identity.find(Part::denoiser)) use = "; --model or --unet takes it";
   if (!adapter && !identity.find(Part::denoiser) && identity.find(Part::vae)) use = "; --vae takes it";

@@ -101,7 +101,11 @@ TEST(Families, OtherFilesAreToldByName) {
   EXPECT_EQ(identity_of({{"controlnet_cond_embedding.conv_in.weight", {16, 3, 3, 3}},
                          {"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", {320, 768}}})
                 .summary(),
-            "ControlNet");
+            "ControlNet for Stable Diffusion 1.x");
+  EXPECT_EQ(identity_of({{"control_model.input_hint_block.0.weight", {16, 3, 3, 3}},
+                         {"control_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight", {640, 2048}}})
+                .summary(),
+            "ControlNet for Stable Diffusion XL");
   EXPECT_EQ(identity_of({{"decoder.mid.block_1.conv1.weight", {2, 2, 3, 3}}}).summary(), "VAE (AutoencoderKL)");
   EXPECT_EQ(identity_of({{"text_model.embeddings.token_embedding.weight", {2, 768}}}).summary(),
             "text encoder (CLIP-L)");

@@ -4,6 +4,8 @@
 #include <array>
 #include <chrono>
 
+#include "pipelines/control_run.h"
+
 namespace easel {
 
 namespace {
@@ -14,8 +16,14 @@ using Clock = std::chrono::steady_clock;
 
 // One batch of pictures through the UNet.
 struct TextToImagePipeline::Impl::Denoiser {
+  /// Which of the denoiser's runs it is; no number of them (0) where only the run can tell.
+  struct Position {
+    int call = 0, calls = 0;
+  };
+
   /// more: the network's further input channels, [1, C', h, w] or empty.
-  Denoiser(Impl& pipeline, const Job& job, int count, const Branches& run_beside, const Tensor& more)
+  Denoiser(Impl& pipeline, const Job& job, int count, const Branches& run_beside, const Tensor& more,
+           const std::vector<pipelines::ControlPicture>& pictures_of_controls)
       : beside(run_beside),
         conditioning(*pipeline.text_encoder, job.prompt, beside.negative ? &job.negative : nullptr,
                      prompts_beside(job, beside), pipelines::added_inputs(job.request, pipeline.files.unet)),
@@ -39,6 +47,30 @@ struct TextToImagePipeline::Impl::Denoiser {
       for (const auto& session : sessions)
         std::copy(factors.begin(), factors.end(), session->tensor("freeu").span<float>().begin());
     }
+    if (!job.controls.empty()) add_control(job, sizes, first, pictures_of_controls);
+  }
+
+  // Beside every session, the control networks of its rows. In guess mode those of the branches without a prompt of
+  // their own see nothing.
+  void add_control(const Job& job, const Bindings& sizes, int instance,
+                   const std::vector<pipelines::ControlPicture>& pictures_of_controls) {
+    const auto sees = [&](int branch) {
+      const bool blind = (beside.negative && branch == 0) || (beside.middle && branch == conditioning.first_beside());
+      return !blind || !job.request.control_guess_mode;
+    };
+    std::vector<pipelines::ControlRun::Place> places;
+    for (size_t s = 0; s < sessions.size(); ++s) {
+      std::vector<bool> rows;
+      for (int branch = 0; branch < conditioning.branches(); ++branch)
+        if (!split || branch == static_cast<int>(s))
+          rows.insert(rows.end(), static_cast<size_t>(pictures), sees(branch));
+      const auto seen = std::find(rows.begin(), rows.end(), true);
+      const auto first = seen - rows.begin();
+      rows.erase(rows.begin(), seen);
+      while (!rows.empty() && !rows.back()) rows.pop_back();
+      places.push_back({sessions[s], first, std::move(rows), instance + static_cast<int>(s)});
+    }
+    control.emplace(job.controls, pictures_of_controls, std::move(places), sizes);
   }
 
   static std::vector<const pipelines::PromptPlan*> prompts_beside(const Job& job, const Branches& beside) {
@@ -53,16 +85,22 @@ struct TextToImagePipeline::Impl::Denoiser {
     const std::vector<int> changed =
         conditioning.fill(step, [this](const char* name, int branch) { return rows(name, branch); });
     if (changed.empty()) return;
+    if (control) {
+      for (const int branch : changed) control->texts_changed(split ? static_cast<size_t>(branch) : 0);
+    }
     if (!split) return sessions[0]->run(graph::Rate::request);
     for (const int branch : changed) sessions[static_cast<size_t>(branch)]->run(graph::Rate::request);
   }
 
   // sample: [n, C, h, w], already scaled; the predictions stay in the sessions until the next call.
-  sampling::Branches predict(std::span<const float> sample, double timestep, const Shape& shape, double progress) {
-    for (const auto& session : sessions) {
+  sampling::Branches predict(std::span<const float> sample, double timestep, const Shape& shape, double progress,
+                             const Position& position) {
+    for (size_t s = 0; s < sessions.size(); ++s) {
+      const auto& session = sessions[s];
       const Tensor t = session->tensor("timestep");
       fill_sample(*session, sample);
       std::fill_n(t.data<float>(), t.numel(), static_cast<float>(timestep));
+      if (control) control->run(s, position.call, position.calls, progress, sample, pictures);
       session->run(graph::Rate::schedule);
       session->run(graph::Rate::step);
     }
@@ -111,11 +149,19 @@ struct TextToImagePipeline::Impl::Denoiser {
   const Tensor& extra;
   bool instructed, split;
   int pictures;
+  std::optional<pipelines::ControlRun> control;
 };
 
 TextToImagePipeline::Impl::GuidedNetwork::GuidedNetwork(Impl& pipeline, const Job& job, const Tensor& extra,
-                                                        AfterBatch after)
-    : pipeline_(pipeline), job_(job), extra_(extra), guidance_(pipeline.guidance_for(job)), after_(std::move(after)) {
+                                                        const std::vector<pipelines::ControlPicture>& control_pictures,
+                                                        int calls, AfterBatch after)
+    : pipeline_(pipeline),
+      job_(job),
+      extra_(extra),
+      control_pictures_(control_pictures),
+      calls_(calls),
+      guidance_(pipeline.guidance_for(job)),
+      after_(std::move(after)) {
   last_timestep_ = static_cast<double>(pipeline.files.scheduler.value("num_train_timesteps", 1000) - 1);
   const int pictures = job.request.num_images_per_prompt;
   for (int begin = 0; begin < pictures; begin += job.batch_size)
@@ -139,13 +185,14 @@ void TextToImagePipeline::Impl::GuidedNetwork::predict(const sampling::ModelCall
     Denoiser& network = denoiser(count, beside);
     network.at_step(call.step);
     const sampling::Branches branches =
-        network.predict(call.input.subspan(offset, size), call.timestep, shape, progress);
+        network.predict(call.input.subspan(offset, size), call.timestep, shape, progress, {call_, calls_});
     guidance_->combine(branches, call.output.subspan(offset, size));
     if (!call.unconditional.empty())
       std::copy(branches.unconditional.begin(), branches.unconditional.end(),
                 call.unconditional.begin() + static_cast<ptrdiff_t>(offset));
     after_(batch, std::chrono::duration<double>(Clock::now() - start).count());
   }
+  ++call_;
   if (pipeline_.previewer) pipeline_.previewer->saw(call);
 }
 
@@ -154,7 +201,7 @@ void TextToImagePipeline::Impl::GuidedNetwork::release() { denoisers_.clear(); }
 TextToImagePipeline::Impl::Denoiser& TextToImagePipeline::Impl::GuidedNetwork::denoiser(int pictures,
                                                                                         const Branches& beside) {
   auto& found = denoisers_[{pictures, beside}];  // the last batch may be smaller
-  if (!found) found = std::make_unique<Denoiser>(pipeline_, job_, pictures, beside, extra_);
+  if (!found) found = std::make_unique<Denoiser>(pipeline_, job_, pictures, beside, extra_, control_pictures_);
   return *found;
 }
 

@@ -17,8 +17,11 @@ class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
  public:
   using AfterBatch = std::function<void(int batch, double seconds)>;
 
-  /// pipeline, job and extra must outlive it. extra: the UNet's further input channels, [1, C', h, w] or empty.
-  GuidedNetwork(Impl& pipeline, const Job& job, const Tensor& extra, AfterBatch after);
+  /// pipeline, job, extra and control_pictures must outlive it. extra: the UNet's further input channels, [1, C', h, w]
+  /// or empty; control_pictures: the pictures of the job's controls; calls: how often predict() will be called, 0 where
+  /// only the run can tell.
+  GuidedNetwork(Impl& pipeline, const Job& job, const Tensor& extra,
+                const std::vector<pipelines::ControlPicture>& control_pictures, int calls, AfterBatch after);
   ~GuidedNetwork() override;
 
   /// call.input and call.output: [N, C, h, w], all pictures of the job.
@@ -33,6 +36,8 @@ class TextToImagePipeline::Impl::GuidedNetwork final : public sampling::Model {
   Impl& pipeline_;
   const Job& job_;
   const Tensor& extra_;
+  const std::vector<pipelines::ControlPicture>& control_pictures_;
+  int call_ = 0, calls_;
   sampling::GuidancePtr guidance_;
   AfterBatch after_;
   double last_timestep_;

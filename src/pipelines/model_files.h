@@ -96,6 +96,9 @@ std::optional<VaeFiles> read_tiny_vae(const std::string& path, const std::string
 /// The same from an open file.
 UNetFiles read_unet(const io::WeightFiles& files, const std::string& where);
 VaeFiles read_vae(const io::WeightFiles& files, const std::string& where);
+/// The first half of a UNet, as a ControlNet has it, read off the tensors behind a prefix.
+models::UNet2DConditionConfig read_encoder_config(const io::WeightFiles& files, const std::string& prefix,
+                                                  bool diffusers, const std::string& where);
 /// All text encoders of a whole checkpoint, in the order in which the UNet is given their states.
 std::vector<TextEncoderFiles> read_text_encoders(const io::WeightFiles& files, const std::string& where);
 

@@ -48,6 +48,11 @@ void TextToImagePipeline::Impl::measure(const Job& job, Residency& residency, st
     sessions += alone.slot_bytes;
     denoiser.arena_bytes = std::max(denoiser.arena_bytes, alone.arena_bytes);
   }
+  const ControlBytes control = control_bytes(job, residency, dtype);
+  denoiser.weight_bytes += control.weights;
+  denoiser.pack_bytes = std::max(denoiser.pack_bytes, control.packing);
+  denoiser.arena_bytes = std::max(denoiser.arena_bytes, control.arena);
+  sessions += control.slots;
   const int64_t denoiser_run = denoiser.arena_bytes + sessions;
   const auto alone = [](const exec::ProgramSummary& plan, int64_t run) {
     return kProcessBytes + plan.weight_bytes + std::max(plan.pack_bytes, run);
@@ -194,6 +199,7 @@ void TextToImagePipeline::Impl::enter(Component& next) {
       other->drop();
       arena->release();
     }
+  if (&next != unet.get()) control_nets->keep_only({});
 }
 
 }  // namespace easel

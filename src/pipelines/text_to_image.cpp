@@ -33,7 +33,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   seconds.load = info.load_seconds;
   const auto compiled = [&] {
     return text_encoder->compile_seconds() + unet->compile_seconds() + vae_decoder->compile_seconds() +
-           (vae_encoder_ ? vae_encoder_->compile_seconds() : 0);
+           (vae_encoder_ ? vae_encoder_->compile_seconds() : 0) + control_nets->compile_seconds();
   };
   const double compiled_before = compiled();
   seconds.lora = use_text_adapters(job) + use_unet_adapters(job);
@@ -43,6 +43,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   }
   // Not in the plan of a run without a picture.
   if (vae_encoder_ && !job.encodes_picture()) vae_encoder_->drop();
+  control_nets->keep_only(job.controls);
   residency = plan_residency(job, true);
   job.batch_size = residency.batch_size;
 
@@ -78,11 +79,12 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   const auto sample = latents.span<float>();
   const std::optional<sampling::KeptPart> kept = begin.kept(request.image.differential);
   enter(*unet);
+  const std::vector<pipelines::ControlPicture> controls = control_pictures(job, canvas ? &*canvas : nullptr);
 
   const int batches = (pictures + job.batch_size - 1) / job.batch_size;
   std::vector<std::vector<double>> step_seconds(static_cast<size_t>(batches));
   StepProgress state{0, sampler->model_calls() * batches, 0};
-  GuidedNetwork network(*this, job, begin.extra, [&](int batch, double took) {
+  GuidedNetwork network(*this, job, begin.extra, controls, sampler->model_calls(), [&](int batch, double took) {
     step_seconds[static_cast<size_t>(batch)].push_back(took);
     ++state.done;
     state.seconds = took;
@@ -244,6 +246,7 @@ void TextToImagePipeline::set_launch_sink(const LaunchSink& sink) {
   };
   impl_->text_encoder->set_observer([&](const std::string& name) { return observer(name.c_str()); });
   impl_->unet->set_observer(observer("unet"));
+  impl_->control_nets->set_observer(observer("controlnet"));
   impl_->vae_decoder->set_observer(observer("vae"));
   impl_->encoder_observer = observer("vae_encoder");
   if (impl_->vae_encoder_) impl_->vae_encoder_->set_observer(impl_->encoder_observer);

@@ -11,6 +11,7 @@
 #include "pipelines/canvas.h"
 #include "pipelines/component.h"
 #include "pipelines/conditioning.h"
+#include "pipelines/control_nets.h"
 #include "pipelines/model_files.h"
 #include "pipelines/preview.h"
 #include "pipelines/prompt_encoder.h"
@@ -59,6 +60,7 @@ struct TextToImagePipeline::Impl {
     std::vector<Lora> loras;                      ///< of the request, then those of the prompt
     std::optional<pipelines::PromptPlan> middle;  ///< of guidance by two prompts
     int64_t tokens = 0;                           ///< of the conditioning, all chunks
+    std::vector<pipelines::ControlUse> controls;  ///< networks that steer by pictures
     /// Of the UNet: for the request, and where perturbed attention guides it; see UNet2DConditionVariant.
     std::string variant, perturbed_variant;
 
@@ -101,6 +103,17 @@ struct TextToImagePipeline::Impl {
   /// From here on the networks are those of the job. Return seconds.
   double use_text_adapters(const Job& job);
   double use_unet_adapters(const Job& job);
+
+  // text_to_image_control.cpp
+  /// Opens the control networks of a job. Throws io, unsupported or invalid_argument, naming the option.
+  void resolve_controls(Job& job) const;
+  /// The pictures of its controls at its size, and what adapters make of them; canvas as for start_of().
+  std::vector<pipelines::ControlPicture> control_pictures(const Job& job, const pipelines::Canvas* canvas);
+  /// Bytes that the control networks take while the UNet runs.
+  struct ControlBytes {
+    int64_t weights = 0, slots = 0, arena = 0, packing = 0;
+  };
+  ControlBytes control_bytes(const Job& job, const pipelines::Residency& residency, std::optional<DType> dtype) const;
 
   // residency.cpp
   /// The first way to run the request that fits into the memory limit, and (within_available) into the machine.
@@ -167,6 +180,7 @@ struct TextToImagePipeline::Impl {
   std::shared_ptr<const pipelines::Adaptation> unet_adapters;  ///< what the UNet was last given
   std::unique_ptr<pipelines::PromptEncoder> text_encoder;
   std::unique_ptr<pipelines::Component> unet, vae_decoder;
+  std::unique_ptr<pipelines::ControlNets> control_nets;
   std::unique_ptr<pipelines::Component> vae_encoder_;  ///< made when first asked for
   exec::Session::Observer encoder_observer;            ///< for it
   std::unique_ptr<pipelines::Previewer> previewer;     ///< where previews are wanted

@@ -85,6 +85,9 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
   vae_decoder = std::make_unique<Component>(pipelines::vae_decoder_graph(files), files.vae_weights, context,
                                             chosen_dtype(options.vae, context->isa), arena, !options.expand_weights);
 
+  control_nets =
+      std::make_unique<pipelines::ControlNets>(files, context, unet->precision(), arena, !options.expand_weights);
+
   info.path = path;
   info.family = files.family_name();
   info.prediction_type = files.scheduler.value("prediction_type", "epsilon");

@@ -73,6 +73,7 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
     job.middle = job.negative;  // sees the picture, without the prompt
   }
   resolve_adapters(job);
+  resolve_controls(job);
   job.guided = guided_by_scale(job) || always_guided || job.prompt.mixed() || job.middle.has_value();
   guidance_for(job);
   sampling::check_noise(pipelines::noise_options_of(r));
@@ -164,10 +165,16 @@ void TextToImagePipeline::Impl::add_variants(Job& job) const {
     for (const double factor : {r.freeu->b1, r.freeu->b2, r.freeu->s1, r.freeu->s2})
       if (!(std::fabs(factor) <= 1e3))
         fail(ErrorCode::invalid_argument, "--freeu: expected factors from -1000 to 1000, found {}", factor);
-  models::UNet2DConditionVariant variant{.perturbed_layers = {}, .freeu = r.freeu.has_value()};
+  models::UNet2DConditionVariant variant{
+      .perturbed_layers = {},
+      .freeu = r.freeu.has_value(),
+      .control = std::ranges::any_of(job.controls, [](const auto& use) { return !use.adapts(); })};
+  for (const pipelines::ControlUse& use : job.controls)
+    if (use.adapts()) variant.adapter_features = std::max(variant.adapter_features, use.net->targets.size());
   const auto make = [&] { return models::unet_2d_condition(files.unet, variant); };
-  job.variant = variant.freeu ? "freeu" : "";
-  if (variant.freeu) unet->add_variant(job.variant, make);
+  job.variant = fmt::format("{}{}", variant.freeu ? "freeu" : "", variant.control ? " control" : "");
+  if (variant.adapter_features > 0) job.variant += fmt::format(" adapter {}", variant.adapter_features);
+  if (!job.variant.empty()) unet->add_variant(job.variant, make);
   if (!job.perturbed()) return;
   for (std::string layer : r.guidance.pag_applied_layers) {
     // "up.block_1.attentions_0": as diffusers' pipelines once had the names.
