@@ -12,7 +12,8 @@ import gguf
 import numpy as np
 from safetensors import safe_open
 
-DTYPES = ["fp32", "fp16", "bf16", "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0"]
+DTYPES = ["fp32", "fp16", "bf16", "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "iq4_nl",
+          "iq4_xs", "q3_k", "q2_k"]
 
 
 def check(easel, model, dtype, folder):
