@@ -36,7 +36,7 @@ std::vector<float> read_scales(const TensorInfo& info, const TensorInfo& weight,
   const bool plain = is_floating(info.dtype) && !info.packed() && info.strides.empty();
   const bool per_row = info.shape.rank() > 0 && info.shape[0] == rows && count == rows;
   if (!plain || !is_floating(weight.dtype) || weight.packed() || (count != 1 && !per_row))
-    fail(ErrorCode::unsupported,
+    fail(ErrorCode::io,
          "{}: tensor '{}': expected one scale or one per row of {} {} '{}', found {} {}, which is not read", where,
          printable(info.name), weight.encoding(), weight.shape.str(), printable(weight.name), info.encoding(),
          info.shape.str());

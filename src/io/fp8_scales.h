@@ -15,7 +15,8 @@ namespace easel::io {
 /// Also there may be `X.scale_input` or `X.input_scale`, which concern arithmetic in fp8 and change no weight,
 /// `X.comfy_quant`, a text that says the format, and once per model `scaled_fp8`, which marks the layout. The scales go
 /// to their weights, and all these tensors from the list to `listing.absorbed`. bytes: the whole file. Throws io for
-/// scales without their weight in the file, of another shape or not finite; unsupported for scales of parts of a row.
+/// scales without their weight in the file, of parts of a row, of weights that are no floating-point numbers, and for
+/// those that are not finite.
 void take_fp8_scales(TensorListing& listing, std::span<const std::byte> bytes, const std::string& where);
 
 }  // namespace easel::io

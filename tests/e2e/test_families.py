@@ -151,6 +151,41 @@ class Families(GoldenCase):
         self.assertEqual((entry["text"], entry["second_encoder"]["text"]), ("wow", "a dog"))
         self.assertIn("second encoder: \"a dog\"", run("inspect", FAMILIES / "xl", "--prompt", "wow", "--prompt-2", "a dog").stdout)
 
+    def test_activations_beyond_fp16_make_no_black_picture(self):
+        """SDXL's decoder leaves the range of fp16. One that does so by far, and is the same network: norms take it back."""
+        folder = self.folder / "wide"
+        self.assertEqual(run("convert", FAMILIES / "xl", folder, "--dtype", "fp32", "--quiet").returncode, 0)
+        (vae,) = (folder / "vae").glob("*.safetensors")
+
+        def enlarge(header, data):
+            for name in ("decoder.conv_in.weight", "decoder.conv_in.bias"):
+                begin, end = header[name]["data_offsets"]
+                form = f"<{(end - begin) // 4}f"
+                data[begin:end] = struct.pack(form, *(x * 2**14 for x in struct.unpack(form, data[begin:end])))
+            return header, data
+
+        edit_safetensors(vae, enlarge)
+        traced, weights = self.latents(folder), read_safetensors(vae)
+        expected, latents = traced["decoded"], traced["latents.1"]
+        self.assertLess(max(map(abs, weights["decoder.conv_in.weight"][1])), 65504)
+
+        def conv(picture, name, size):
+            """Of the pixels inside: {(channel, y, x): value}"""
+            (shape, w), (_, bias), half = weights[name + ".weight"], weights[name + ".bias"], size // 2
+            at = lambda o, i, dy, dx: w[((o * shape[1] + i) * size + dy) * size + dx]  # noqa: E731
+            return {(o, y, x): bias[o] + sum(at(o, i, dy, dx) * picture[i, y + dy - half, x + dx - half] for i in range(shape[1])
+                                             for dy in range(size) for dx in range(size))
+                    for o in range(shape[0]) for y in range(half, 8 - half) for x in range(half, 8 - half)}
+
+        self.assertEqual(latents[0], [1, 4, 8, 8])
+        start = {(c, y, x): latents[1][(c * 8 + y) * 8 + x] / 0.13025 for c in range(4) for y in range(8) for x in range(8)}
+        inside = conv(conv(start, "post_quant_conv", 1), "decoder.conv_in", 3)
+        self.assertGreater(max(map(abs, inside.values())), 2 * 65504)
+        for dtype, bound in (("fp32", 0), ("bf16", 0.1), ("fp16", 0.02)):
+            with self.subTest(dtype):
+                found = self.latents(folder, "--vae-dtype", dtype)["decoded"]
+                self.assertLessEqual(relative_l2(found, expected), bound)
+
     def test_inpainting_and_pix2pix_load_and_ask_for_their_picture(self):
         for model, channels, kind, words in (("xl", 9, "inpainting", "--init-image and --mask"),
                                              ("sd2", 9, "inpainting", "--init-image and --mask"),

@@ -90,6 +90,21 @@ class Formats(Case):
             with self.subTest(name):
                 self.assertEqual(self.latents(path, "--tokenizer", TOKENIZER), expected)
 
+    def test_what_training_programs_wrap_weights_in(self):
+        expected, tensors = self.reference(), raw_tensors(SINGLE)
+        plain, path = checkpoints.state_pickle(tensors, {"step": 3}, False), self.folder / "x.ckpt"
+        key = checkpoints.text("state_dict")
+        self.assertEqual(plain.count(key), 1)
+        for name, content in (("model", plain.replace(key, checkpoints.text("model"))),
+                              ("module", plain.replace(key, checkpoints.text("module"))),
+                              ("twice", b"\x80\x02}" + key + plain.removeprefix(b"\x80\x02").removesuffix(b".") + b"s."),
+                              ("model of module", b"\x80\x02}" + checkpoints.text("model") + plain.replace(
+                                  key, checkpoints.text("module")).removeprefix(b"\x80\x02").removesuffix(b".") + b"s.")):
+            entries = {f"a/data/{i}": data for i, (_, _, data) in enumerate(tensors.values())}
+            path.write_bytes(checkpoints.zip_archive({"a/data.pkl": content, **entries, "a/version": b"3\n"}))
+            with self.subTest(name):
+                self.assertEqual(self.latents(path, "--tokenizer", TOKENIZER), expected)
+
     def test_folders_and_single_files(self):
         expected = self.reference()
         folder, back = self.folder / "folder", self.folder / "back.safetensors"
