@@ -435,6 +435,16 @@ class BadInput(Case):
             self.assertNotEqual(self.generate("a boat", "--model", path, "--tokenizer", TOKENIZER, *SIZE, option, SINGLE), [])
             for picture in self.out.iterdir():
                 picture.unlink()
+        # One tensor less is no smaller network.
+        for name in ("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight",
+                     "model.diffusion_model.middle_block.0.in_layers.2.weight", "first_stage_model.decoder.mid.attn_1.q.weight",
+                     "first_stage_model.encoder.down.1.block.0.conv1.weight", TEXT + "encoder.layers.1.mlp.fc1.weight",
+                     "model.diffusion_model.output_blocks.3.1.transformer_blocks.0.attn1.to_q.weight"):
+            self.assertIn(name, tensors)
+            path = write(self.folder / "less.safetensors", {n: t for n, t in tensors.items() if n != name})
+            with self.subTest(name):
+                self.bad("less.safetensors", "tensor '", model=path)
+        self.bad("config.json", "--model takes it", model=SINGLE, extra=["--unet", GOLDENS / "a"], status=1)
         mixed = {n: t for n, t in tensors.items() if not n.startswith("cond_stage_model.")}
         mixed["joint_blocks.0.context_block.adaLN_modulation.1.weight"] = ("F32", [1], bytes(4))
         self.bad("mixed", "Stable Diffusion 3", model=write(self.folder / "m.safetensors", mixed),
