@@ -103,10 +103,15 @@ def run_helper(what, args, work):
     return result, peak
 
 
+def easel_model(args):
+    tokenizer = ["--tokenizer", args.easel_tokenizer] if args.easel_tokenizer else []
+    return ["--model", args.easel_model or args.model, *tokenizer]
+
+
 def run_easel(engine, args, work):
     """Runs `easel bench` for one round. Returns (seconds, peak memory)."""
     out, peak, _ = run_process(
-        [args.easel, "bench", "--model", args.easel_model or args.model, "--steps", str(args.steps), "--rounds", "1",
+        [args.easel, "bench", *easel_model(args), "--steps", str(args.steps), "--rounds", "1",
          "--width", str(args.width), "--height", str(args.height), "--batch-size", str(args.batch_size), "--guidance-scale",
          str(args.guidance_scale), "--threads", str(args.threads), "--dtype", engine.removeprefix("easel-"), "--json"],
         args.timeout)
@@ -125,11 +130,10 @@ def easel_outputs(engine, args, work):
     def trace(guidance_scale):
         path = work / f"{engine}.safetensors"
         options = argparse.Namespace(**{**vars(args), "guidance_scale": guidance_scale})
-        run_process([args.easel, "generate", "--model", args.easel_model or args.model, *picture_arguments(options),
+        run_process([args.easel, "generate", *easel_model(args), *picture_arguments(options),
                      "--num-images-per-prompt", str(args.batch_size), "--sampler", "ddim", "--dtype",
-                     engine.removeprefix("easel-"),
-                     "--initial-latents", work / "latents.safetensors", "--out-dir", work / "pictures", "--trace", path,
-                     "--quiet"], args.timeout)
+                     engine.removeprefix("easel-"), "--initial-latents", work / "latents.safetensors", "--out-dir",
+                     work / "pictures", "--trace", path, "--quiet"], args.timeout)
         return load_file(str(path))
 
     # At a scale of 1 the prediction is the conditional one; a little above, both branches still run in one batch.
@@ -363,6 +367,7 @@ def parse():
     add_arguments(parser)
     parser.add_argument("--easel", help="path of the easel command")
     parser.add_argument("--easel-model", help="the same model in another form, such as one file in LDM names, for easel")
+    parser.add_argument("--easel-tokenizer", help="the vocabulary for a file that holds none")
     parser.add_argument("--engines", default=DEFAULT_ENGINES, help="comma-separated, in this order (default %(default)s); "
                         "also: diffusers-fp32-cl (channels last), sdcpp-fp16-fa (flash attention)")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds; the best counts (default %(default)s)")
