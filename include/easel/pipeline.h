@@ -36,8 +36,10 @@ struct LoadOptions {
   Precision text_encoder = Precision::automatic;
   int threads = 0;  ///< 0: one per physical core
   /// Folders with vocab.json and merges.txt, for the text encoders of --text-encoder and --text-encoder-2; empty: the
-  /// model's own, and where there is none for the second (single files), that of the first.
+  /// model's own, and where there is none for the second (single files), that of the first. A single file that is given
+  /// none takes the folder `tokenizer` (and `tokenizer_2`) beside it, else that in the first of `tokenizer_dirs`.
   std::string tokenizer, tokenizer_2;
+  std::vector<std::string> tokenizer_dirs;
   /// Files or component folders that replace parts of the model; empty: its own. Any container, original or diffusers
   /// names, also whole checkpoints, of which the one part is taken. text_encoder_2: SDXL's OpenCLIP-bigG.
   std::string unet_file, vae_file, text_encoder_file, text_encoder_2_file;

@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "cli/lora_options.h"
+#include "cli/model_lookup.h"
 #include "text/prompt.h"
 #include "text/unicode.h"
 
@@ -26,7 +27,7 @@ Makes pictures from a prompt and prints their paths.
 
   --model DIR|FILE|NAME         folder, file (.safetensors, .ckpt, .gguf) or name (the demo model)
   --model-dir DIR               before $EASEL_MODELS (a:b:c) and ~/.local/share/easel/models
-  --tokenizer, --tokenizer-2 DIR    vocab.json and merges.txt, for single files that hold none
+  --tokenizer, --tokenizer-2 DIR    vocab.json and merges.txt, for files with none beside them
   --unet, --vae, --text-encoder, --text-encoder-2 FILE    replaces that part of the model
   --dtype, --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    fp32, bf16 (where fast) or fp16
   --device cpu  --threads N     one per physical core; --prediction-type epsilon|v_prediction|sample
@@ -103,6 +104,7 @@ LoadOptions ModelOptions::load_options() const {
   out.threads = static_cast<int>(threads.value_or(0));
   out.tokenizer = tokenizer.value_or("");
   out.tokenizer_2 = tokenizer_2.value_or("");
+  out.tokenizer_dirs = model_folders(model_dir);
   out.prediction_type = prediction_type.value_or("");
   out.memory_limit = memory_limit.value_or(0);
   out.offload = offload;
