@@ -110,10 +110,11 @@ struct NoiseRules {
 struct SizeConditions {
   int64_t original_width = 0, original_height = 0;  ///< before it was scaled for training; 0: the size that is made
   int64_t crop_top = 0, crop_left = 0;
-  int64_t target_width = 0, target_height = 0;  ///< 0: the size that is made; not read by the refiner
+  int64_t target_width = 0, target_height = 0;  ///< 0: the size that is made
 };
 
-/// Beside the prompts; models without such inputs do not read it.
+/// Beside the prompts. A request that gives a model what it is not told of is refused: sizes to others than SDXL, a
+/// target size to the refiner, scores to all but the refiner.
 struct AddedConditions {
   SizeConditions size;
   std::optional<SizeConditions> negative_size;                 ///< for the negative prompt; nothing: the same
@@ -125,6 +126,9 @@ struct TextToImageRequest {
   std::string prompt;  ///< UTF-8
   /// Nothing differs from "" in SDXL, whose base was trained with zeros for an absent prompt. Other models encode "".
   std::optional<std::string> negative_prompt;
+  /// What SDXL's second text encoder is given instead; empty: the same as the first. Those of the negative prompt count
+  /// only beside one. Not in the style a1111, and not for models with one encoder.
+  std::string prompt_2, negative_prompt_2;
   /// What marks in the prompts mean. "plain" or "": nothing; what is longer than the encoder's input is cut with a
   /// warning. "comfy", "a1111": weights, chunks and more as these programs have them, see docs/PROMPTS.md.
   std::string prompt_style;

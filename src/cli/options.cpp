@@ -21,8 +21,8 @@ Makes pictures from a prompt and prints their paths.
   --prompt-file FILE            one prompt per line (# comments); --resume: what --out-dir lacks
   --prompt-style STYLE          comfy or a1111: weights (a:1.2), {a|b}, …: docs/PROMPTS.md, LORA.md
   --clip-skip N, --embedding FILE|DIR, --lora FILE[:W], --lora-dir DIR, --lora-mode merge|runtime
-  --original-size, --target-size WxH, --crops-coords-top-left T,L, --aesthetic-score X, each also
-                                as --negative-…: what SDXL is told of the picture (docs/MODELS.md)
+  --prompt-2 TEXT, --original-size, --target-size WxH, --crops-coords-top-left T,L,
+      --aesthetic-score X, each also as --negative-…: what SDXL is told (docs/MODELS.md)
   --from-image PNG              make that picture again, from what its file says; options override
 
   --model DIR|FILE|NAME         folder, file (.safetensors, .ckpt, .gguf) or name (the demo model)
@@ -154,6 +154,8 @@ void add_all(Arguments& a, GenerateOptions& o) {
   a.positional("PROMPT", o.prompt_word);
   a.text("--prompt", o.prompt);
   a.text("--negative-prompt", o.negative_prompt);
+  a.text("--prompt-2", o.prompt_2);
+  a.text("--negative-prompt-2", o.negative_prompt_2);
   a.text("--prompt-file", o.prompt_file);
   a.text("--prompt-style", o.prompt_style);
   a.whole("--clip-skip", o.clip_skip, 1, 1000);
@@ -226,6 +228,8 @@ bool GenerateOptions::parse(std::span<const std::string> args) {
   if (prompt_style) text::parse_prompt_style(*prompt_style);
   if (prompt) check_utf8(prompt_word ? "PROMPT" : "--prompt", *prompt);
   if (negative_prompt) check_utf8("--negative-prompt", *negative_prompt);
+  if (prompt_2) check_utf8("--prompt-2", *prompt_2);
+  if (negative_prompt_2) check_utf8("--negative-prompt-2", *negative_prompt_2);
   return true;
 }
 

@@ -331,13 +331,19 @@ void expect_part(const io::WeightFiles& files, Part wanted, const std::string& w
                        identity.find(Part::embedding);
   if (identity.find(wanted) && !adapter) return;
   const char* use = "";
-  if (identity.find(Part::lora)) use = "; it changes another model and is none itself";
+  if (identity.find(Part::lora)) use = "; it changes another model and is none itself; --lora takes it";
   if (identity.find(Part::control_net)) use = "; it steers another model and is none itself";
-  if (identity.find(Part::adapter) || identity.find(Part::embedding)) use = "; it goes with another model";
+  if (identity.find(Part::adapter)) use = "; it goes with another model";
+  if (identity.find(Part::embedding)) use = "; it goes with another model; --embedding takes it";
   if (!adapter && identity.find(Part::denoiser)) use = "; --model or --unet takes it";
   if (!adapter && !identity.find(Part::denoiser) && identity.find(Part::vae)) use = "; --vae takes it";
-  if (!adapter && !identity.find(Part::denoiser) && !identity.find(Part::vae) && identity.find(Part::text_encoder))
-    use = "; --text-encoder takes it";
+  if (const Match* text = identity.find(Part::text_encoder);
+      !adapter && !identity.find(Part::denoiser) && !identity.find(Part::vae) && text) {
+    const std::string family = text->row->family;
+    use = family == "T5"              ? "; none of the models that are run has it"
+          : family == "OpenCLIP-bigG" ? "; --text-encoder-2 takes it"
+                                      : "; --text-encoder takes it";
+  }
   if (identity.find(Part::upscaler)) use = "; easel upscale takes it";
   const std::string summary = identity.summary();
   const char* article = wanted == Part::upscaler ? "an" : "a";
