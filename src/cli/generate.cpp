@@ -143,6 +143,7 @@ class Generation {
     request.initial_latents.reset();
     // Adapters are the first model's.
     request.loras.clear();
+    request.ip_adapters.clear();
     if (text::parse_prompt_style(request.prompt_style) == text::PromptStyle::a1111)
       request.prompt = text::take_lora_tags(request.prompt).text;
     return request;
