@@ -157,6 +157,8 @@ std::vector<IpAdapter> IpAdapterArguments::ip_adapters() const {
   std::vector<IpAdapter> out;
   for (size_t i = 0; i < count; ++i) {
     const Weighted adapter = parse_adapter(adapters[i]);
+    if (!exists(adapter.path))
+      fail(ErrorCode::io, "--ip-adapter {}: expected a file, found nothing", printable(adapter.path, 400));
     IpAdapter made;
     made.path = adapter.path;
     made.scale = adapter.scale;

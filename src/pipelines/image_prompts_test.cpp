@@ -114,7 +114,10 @@ TextToImageRequest prompted() {
   r.seed = 3;
   r.width = 40;
   r.height = 32;
-  r.ip_adapters.push_back({kFolder + "plus.safetensors", {PictureSource::file(kGoldens + "jobs/picture.png")}});
+  IpAdapter adapter;
+  adapter.path = kFolder + "plus.safetensors";
+  adapter.images = {PictureSource::file(kGoldens + "jobs/picture.png")};
+  r.ip_adapters = {adapter};
   return r;
 }
 

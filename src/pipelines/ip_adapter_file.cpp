@@ -133,7 +133,10 @@ std::shared_ptr<const IpAdapterFile> IpAdapterFile::open(const std::string& path
   if (!begins("image_proj.") || !begins("ip_adapter.")) {
     const Identity identity = identify(files);
     if (!begins("image_proj.") && !begins("ip_adapter."))
-      fail(ErrorCode::unsupported, "{}: expected an IP-Adapter, found: {}{}", where, identity.summary(),
+      fail(ErrorCode::unsupported, "{}: expected an IP-Adapter, found: {}{}", where,
+           !identity.parts.empty() ? identity.summary()
+                                   : fmt::format("{} tensors of something else, the first '{}'", files.names().size(),
+                                                 files.names().empty() ? "" : printable(files.names().front(), 80)),
            option_for(identity));
     fail(ErrorCode::io, "{}: expected tensors of both image_proj and ip_adapter, found {} alone", where,
          begins("image_proj.") ? "image_proj" : "ip_adapter");

@@ -117,10 +117,10 @@ def make_adapter(name):
             norm(f"layers.{i}.0.norm2", hidden)
             add(f"layers.{i}.0.to_q.weight", 64 * heads, hidden)
             add(f"layers.{i}.0.to_kv.weight", 128 * heads, hidden)
-            add(f"layers.{i}.0.to_out.weight", hidden, 64 * heads)
+            add(f"layers.{i}.0.to_out.weight", hidden, 64 * heads, gain=0.5)
             norm(f"layers.{i}.1.0", hidden)
             add(f"layers.{i}.1.1.weight", 4 * hidden, hidden)
-            add(f"layers.{i}.1.3.weight", hidden, 4 * hidden)
+            add(f"layers.{i}.1.3.weight", hidden, 4 * hidden, gain=0.5)
     matrices = {}
     for i, (channels, _) in enumerate(layers):
         for part in ("to_k_ip", "to_v_ip"):
@@ -137,7 +137,7 @@ def make_adapter(name):
 
 def make_encoder(name):
     model = CLIPVisionModelWithProjection(CLIPVisionConfig(**ENCODERS[name]))
-    randomize(model, 51, torch.float16)
+    randomize(model, 51, torch.float16, gains={"fc2": 0.5, "out_proj": 0.5})  # keeps the jitter of its states small
     with torch.no_grad():
         model.vision_model.embeddings.class_embedding.copy_(
             (0.5 * torch.randn(ENCODERS[name]["hidden_size"], generator=generator_for(name, 3))).half().float())
@@ -167,11 +167,11 @@ CASES = [
     case("plain_two_pictures", ["plain"], [[PICTURE, LARGE]], [0.8]),
     case("plain_wide", ["plain_wide"], [["@ribbon.png"]], [1.2]),
     case("plain_style", ["plain"], [[PICTURE]], blocks=[(STYLE, "up.block_1.1=1")]),
-    case("plus", ["plus"], [[PICTURE]]),
+    case("plus", ["plus"], [[PICTURE]], guidance=3.0),
     case("plus_two_pictures", ["plus"], [["@ribbon.png", PICTURE]], [0.6]),
     case("plus_blocks", ["plus"], [[LARGE]], blocks=[(LAYOUT, "down=0.7,mid=0.5,up_blocks.1.attentions.0=0.3")]),
     case("full", ["full"], [[PICTURE]], [0.7]),
-    case("two_adapters", ["plain", "plus"], [[PICTURE], [LARGE]], [0.5, 0.9]),
+    case("two_adapters", ["plain", "plus"], [[PICTURE], [LARGE]], [0.5, 0.9], guidance=3.0),
     case("two_adapters_blocks", ["plus", "plain"], [[PICTURE, LARGE], [PICTURE]],
          blocks=[(STYLE, "up.block_1.1=1"), (LAYOUT, "down=0.7,mid=0.5,up.block_1.0=0.3")]),
     case("img2img", ["plus"], [[PICTURE]], pipeline=IMG, size=None, steps=5,
@@ -179,7 +179,7 @@ CASES = [
     case("inpaint", ["plain"], [[LARGE]], pipeline=INP, size=None, steps=4,
          extra=dict(image=PICTURE, mask_image=MASK, strength=0.9),
          options=["--init-image", PICTURE, "--mask", MASK, "--strength", "0.9"]),
-    case("pag", ["plus"], [[PICTURE]], [0.8], pipeline=PAG, extra=dict(pag_scale=2.0), options=["--pag-scale", "2"]),
+    case("pag", ["plus"], [[PICTURE]], [0.8], pipeline=PAG, guidance=3.0, extra=dict(pag_scale=2.0), options=["--pag-scale", "2"]),
     case("sd2", ["plus_sd2"], [[PICTURE]], model=SD2, size=(32, 24)),
     case("xl", ["plain_xl"], [[PICTURE]], model=XL, pipeline=StableDiffusionXLPipeline, size=(32, 24), guidance=3.0),
     case("xl_plus", ["plus_xl"], [[LARGE]], [0.7], model=XL, pipeline=StableDiffusionXLPipeline, size=(32, 24),
@@ -305,6 +305,8 @@ def main():
     torch.set_num_threads(1)
     diffusers.utils.logging.set_verbosity_error()
     transformers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     HERE.mkdir(exist_ok=True)
     scene(71, 19, 5).save(HERE / "ribbon.png")
     scene(23, 97, 6).save(HERE / "tower.png")
