@@ -47,7 +47,7 @@ Makes pictures from a prompt and prints their paths.
   --rng NAME                    torch, comfy, cuda, a1111, a1111_cpu: whose random numbers (torch)
   --variation-seed N, --variation-strength X    towards another seed; --eta-noise-seed-delta N
   --width N, --height N         pixels, multiples of 8; default: the model's size, or the picture's
-  --init-image FILE|FOLDER      begin from a picture, or draw in it: easel generate --help pictures
+  --init-image FILE|FOLDER, --ip-adapter FILE    pictures: generate --help pictures|ip-adapter
   --num-images-per-prompt N (1), --batch-size N (all)  --initial-latents FILE    noise to start from
 
   --out-dir DIR                 for img_000_steps20.png and so on (outputs); nothing is overwritten
@@ -151,6 +151,7 @@ namespace {
 
 void add_all(Arguments& a, GenerateOptions& o) {
   a.topic("pictures", kPicturesHelp);
+  a.topic("ip-adapter", kIpAdapterHelp);
   a.positional("PROMPT", o.prompt_word);
   a.text("--prompt", o.prompt);
   a.text("--negative-prompt", o.negative_prompt);
@@ -169,6 +170,7 @@ void add_all(Arguments& a, GenerateOptions& o) {
   o.sampling.add_to(a);
   o.added.add_to(a);
   o.pictures.add_to(a);
+  o.ip_adapters.add_to(a);
   a.seed("--seed", o.seed);
   a.whole("--width", o.width, 1, INT32_MAX);
   a.whole("--height", o.height, 1, INT32_MAX);

@@ -82,6 +82,9 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
   text_encoder = std::make_unique<pipelines::PromptEncoder>(files, load_tokenizers(files, options), options, context,
                                                             chosen_dtype(options.text_encoder, context->isa), arena,
                                                             [this](Component& next) { enter(next); });
+  image_prompts = std::make_unique<pipelines::ImagePrompts>(files, options, context,
+                                                            chosen_dtype(options.text_encoder, context->isa), arena,
+                                                            [this](Component& next) { enter(next); });
   unet = std::make_unique<Component>(models::unet_2d_condition(files.unet), files.unet_weights, context,
                                      chosen_dtype(options.unet, context->isa), arena, !options.expand_weights);
   vae_decoder = std::make_unique<Component>(pipelines::vae_decoder_graph(files), files.vae_weights, context,

@@ -99,6 +99,7 @@ class Formats(Case):
         self.refused(1, "alone.safetensors", "--tokenizer", "beside", args=["a boat", "--model", alone, *SIZE])
         shutil.copytree(TOKENIZER, models / "tokenizer")
         self.assertEqual(self.latents(alone, "--model-dir", models), expected)
+
     def test_what_training_programs_wrap_weights_in(self):
         expected, tensors = self.reference(), raw_tensors(SINGLE)
         plain, path = checkpoints.state_pickle(tensors, {"step": 3}, False), self.folder / "x.ckpt"
