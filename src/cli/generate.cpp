@@ -148,6 +148,7 @@ class Generation {
     request.initial_latents.reset();
     // Adapters are the first model's.
     request.loras.clear();
+    request.ip_adapters.clear();
     // So are the texts of its second encoder; the refiner's only one reads the prompt, as in diffusers.
     request.prompt_2 = request.negative_prompt_2 = "";
     for (SizeConditions* size :

@@ -45,6 +45,8 @@ two weight files differ; or how a prompt is read.
   --prompt-style, --negative-prompt, --prompt-2, --negative-prompt-2, --steps, --seed, --clip-skip,
   --embedding                   as for generate
   --lora FILE[:WEIGHT], --lora-dir DIR, --lora-mode merge|runtime    as for generate
+  --ip-adapter FILE, --ip-adapter-image FILE, --image-encoder DIR|FILE, --ip-adapter-blocks,
+                                --ip-adapter-start, --ip-adapter-end    as for generate
   --kernels                     for every layer, the kernel chosen and why others were not;
                                 with --json every distinct call and the rows it could take
   --diff A B                    the differences of two weight files
@@ -112,6 +114,7 @@ int inspect(std::span<const std::string> args) {
   std::optional<uint64_t> seed;
   std::optional<std::string> sampler, scheduler, out_dir;
   SamplingArguments sampling;
+  IpAdapterArguments ip_adapters;
   std::optional<std::string> diff;
   bool kernels = false, json = false, no_hash = false, schedule = false;
   Arguments arguments("inspect", kHelp);
@@ -136,6 +139,7 @@ int inspect(std::span<const std::string> args) {
   arguments.text("--scheduler", scheduler);
   arguments.text("--out-dir", out_dir);
   sampling.add_to(arguments);
+  ip_adapters.add_to(arguments);
   arguments.text("--diff", diff);
   arguments.flag("--no-hash", no_hash);
   arguments.flag("--json", json);
@@ -186,6 +190,7 @@ int inspect(std::span<const std::string> args) {
   sampling.apply(request);
   request.loras = model.adapters();
   request.lora_mode = model.adapter_mode();
+  request.ip_adapters = ip_adapters.ip_adapters();
   if (schedule) return inspect_schedule(pipeline, request, out_dir.value_or("outputs"), json);
   std::string text = prompt ? pipeline.describe_prompt(request, json)
                      : json ? pipeline.describe_json(request, kernels)

@@ -197,6 +197,11 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
 
   job.pictures = pictures_of(options, picture, warn);
   base.high_res_fix = high_res_fix(job.pictures);
+  job.ip_adapters = options.ip_adapters.over(picture.ip_adapters);
+  if (options.from_image && options.ip_adapters.adapters.empty())
+    job.ip_adapters.check_hashes("--from-image " + printable(*options.from_image, 400), warn);
+  base.ip_adapters = job.ip_adapters.ip_adapters();
+  job.ip_adapters = job.ip_adapters.portable();
   const auto take_latents = [&](const char* option, const std::optional<std::string>& file,
                                 const std::optional<std::string>& of_picture, std::optional<Tensor>& latents,
                                 std::string& hash) {
@@ -284,6 +289,7 @@ PictureMetadata describe_picture(const Job& job, size_t number, const Picture& p
   m.steps = request.steps;
   const InputFiles& inputs = job.inputs[number];
   m.pictures = job.pictures;
+  m.ip_adapters = job.ip_adapters;
   const auto note_input = [](std::optional<std::string>& path, std::optional<std::string>& hash,
                              const std::string& file) {
     if (file.empty()) return;

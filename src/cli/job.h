@@ -22,6 +22,7 @@ struct Job {
   AddedArguments added;                      ///< of the options and the picture
   SamplingArguments sampling;                ///< of the options and the picture
   PictureArguments pictures;                 ///< likewise
+  IpAdapterArguments ip_adapters;            ///< likewise, in the form of a picture's text
   std::vector<InputFiles> inputs;            ///< of each request
   std::string latents_hash;                  ///< of --initial-latents, else ""
   std::string noisy_latents_hash;            ///< of --noisy-latents, else ""

@@ -10,6 +10,7 @@
 
 #include "cli/added_options.h"
 #include "cli/arguments.h"
+#include "cli/ip_adapter_options.h"
 #include "cli/picture_options.h"
 #include "cli/sampling_options.h"
 
@@ -48,6 +49,7 @@ struct GenerateOptions {
   SamplingArguments sampling;
   AddedArguments added;
   PictureArguments pictures;
+  IpAdapterArguments ip_adapters;
   std::optional<uint64_t> seed;
   std::optional<std::string> initial_latents, noisy_latents, from_image, refiner;
   std::optional<double> refiner_start;

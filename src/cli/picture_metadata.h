@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/added_options.h"
+#include "cli/ip_adapter_options.h"
 #include "cli/picture_options.h"
 #include "cli/sampling_options.h"
 #include "io/png.h"
@@ -32,6 +33,7 @@ struct PictureMetadata {
   AddedArguments added;
   PictureArguments pictures;                                  ///< of runs that began from a picture
   std::optional<std::string> init_image_sha256, mask_sha256;  ///< of these files
+  IpAdapterArguments ip_adapters;                             ///< as portable() has them
   std::optional<uint64_t> seed;
   std::optional<std::string> unet_dtype, vae_dtype, text_encoder_dtype;
   std::optional<std::string> model;                   ///< short name

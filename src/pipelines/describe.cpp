@@ -76,6 +76,12 @@ static std::vector<Part> parts_of(Pipeline& p, const Job& job, const pipelines::
         {encoder.name.c_str(), encoder.config.projection_dim > 0 ? "CLIPTextModelWithProjection" : "CLIPTextModel",
          p.text_encoder->component(i).plan({{"batch", 2}}), p.text_encoder->precision(), encoder.weights.get()});
   }
+  for (const pipelines::ImagePrompts::Network& network : p.image_prompts->networks(job.image_prompts)) {
+    const bool encoder = network.name == std::string_view("image_encoder");
+    parts.push_back({network.name, encoder ? "CLIPVisionModelWithProjection" : "IP-Adapter",
+                     network.component->plan({}, {}, {}, network.variant), network.component->precision(),
+                     network.weights});
+  }
   parts.push_back({"unet", "UNet2DConditionModel",
                    p.unet->plan(p.unet_sizes(job, plan), {}, {}, job.perturbed() ? job.perturbed_variant : job.variant),
                    p.unet->precision(), p.files.unet_weights.get()});
@@ -147,8 +153,9 @@ std::string TextToImagePipeline::describe(const TextToImageRequest& request, boo
   const std::string means = savings(plan, ", ");
   out += fmt::format("  VAE tiling   {}: {}\n", to_string(p.options.vae_tiling),
                      plan.bands.band_bytes > 0 ? "in bands of rows" : "whole pictures");
-  return out + fmt::format("  peak memory  {} planned: encoding {}, denoising {}, decoding {}{}{}\n",
-                           megabytes(plan.peak()), megabytes(plan.encoding), megabytes(plan.denoising),
+  const std::string prompting = plan.prompting > 0 ? ", encoding pictures " + megabytes(plan.prompting) : "";
+  return out + fmt::format("  peak memory  {} planned: encoding {}{}, denoising {}, decoding {}{}{}\n",
+                           megabytes(plan.peak()), megabytes(plan.encoding), prompting, megabytes(plan.denoising),
                            megabytes(plan.decoding), means.empty() ? "" : "; ", means);
 }
 
@@ -197,6 +204,7 @@ std::string TextToImagePipeline::describe_json(const TextToImageRequest& request
   }
   out["peak_memory_bytes"] = plan.peak();
   out["memory"] = {{"encoding", plan.encoding},
+                   {"encoding_pictures", plan.prompting},
                    {"denoising", plan.denoising},
                    {"decoding", plan.decoding},
                    {"vae_tiling", plan.bands.band_bytes > 0},

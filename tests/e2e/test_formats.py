@@ -5,6 +5,7 @@ import os
 import pathlib
 import pickle
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -89,6 +90,15 @@ class Formats(Case):
         for name, path in files.items():
             with self.subTest(name):
                 self.assertEqual(self.latents(path, "--tokenizer", TOKENIZER), expected)
+
+    def test_tokenizers_are_found(self):
+        expected = self.reference()
+        self.assertEqual(self.latents(SINGLE), expected)  # beside the file
+        alone, models = self.folder / "alone.safetensors", self.folder / "models"
+        shutil.copy(SINGLE, alone)
+        self.refused(1, "alone.safetensors", "--tokenizer", "beside", args=["a boat", "--model", alone, *SIZE])
+        shutil.copytree(TOKENIZER, models / "tokenizer")
+        self.assertEqual(self.latents(alone, "--model-dir", models), expected)
 
     def test_what_training_programs_wrap_weights_in(self):
         expected, tensors = self.reference(), raw_tensors(SINGLE)
@@ -477,7 +487,9 @@ class BadInput(Case):
         bad(2, "--weights", args=[SINGLE, SINGLE, out])
         bad(2, "--weights", args=[SINGLE, SINGLE, out, "--weights", "1"])
         bad(2, "--add-difference", args=[SINGLE, SINGLE, out, "--add-difference", "1"])
-        bad(2, "--tokenizer", args=[SINGLE, self.folder / "of"])
+        alone = self.folder / "alone.safetensors"
+        shutil.copy(SINGLE, alone)
+        bad(2, "--tokenizer", args=[alone, self.folder / "of"])
         bad(1, "nothing", args=[self.folder / "missing.safetensors", out])
         bad(1, "cannot be", args=[SINGLE, self.folder / "no" / "o.safetensors"])
         large = write(self.folder / "large.safetensors", {"w": ("F32", [2], struct.pack("<2f", 1, 70000))})
