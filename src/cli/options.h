@@ -41,6 +41,7 @@ struct GenerateOptions {
   ModelOptions model;
   std::optional<std::string> prompt_word;  ///< the positional PROMPT
   std::optional<std::string> prompt, negative_prompt, prompt_file, prompt_style;
+  std::optional<std::string> prompt_2, negative_prompt_2;  ///< what SDXL's second text encoder reads
   std::optional<int64_t> clip_skip;
   std::optional<int64_t> steps, width, height, num_images_per_prompt, batch_size;
   std::optional<std::string> sampler, scheduler;

@@ -19,6 +19,8 @@ void each_field(Metadata& m, Visit&& visit) {
   visit("model_path", m.model_path);
   visit("prompt", m.prompt);
   visit("negative_prompt", m.negative_prompt);
+  visit("prompt_2", m.prompt_2);
+  visit("negative_prompt_2", m.negative_prompt_2);
   visit("prompt_style", m.prompt_style);
   visit("clip_skip", m.clip_skip);
   visit("embeddings", m.embeddings);

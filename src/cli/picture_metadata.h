@@ -17,6 +17,7 @@ namespace easel::cli {
 /// Everything a picture depends on. Fields that a foreign picture does not tell are empty.
 struct PictureMetadata {
   std::optional<std::string> prompt, negative_prompt;
+  std::optional<std::string> prompt_2, negative_prompt_2;    ///< where they are given
   std::optional<std::string> prompt_style;                   ///< where it is not plain
   std::optional<int64_t> clip_skip;                          ///< where it is given
   std::optional<std::vector<std::string>> embeddings;        ///< paths given with --embedding

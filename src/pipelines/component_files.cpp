@@ -251,15 +251,6 @@ Naming naming_of(const io::WeightFiles& files, Part part, const std::string& whe
   return {match.prefix, std::string(match.row->layout) != "original"};
 }
 
-void expect_unet_family(const io::WeightFiles& files, const std::string& where) {
-  const Identity identity = identify(files);
-  const std::string family = identity.find(Part::denoiser)->row->family;
-  for (const Family known : {Family::sd1, Family::sd2, Family::sdxl, Family::sdxl_refiner})
-    if (family == to_string(known)) return;
-  fail(ErrorCode::unsupported, "{}: expected Stable Diffusion 1.x, 2.x or XL, found {} ({}), which is not run yet",
-       where, family, identity.evidence());
-}
-
 // transformers puts the projection beside "text_model.", not below it.
 NameCandidates transformers_names(const std::string& prefix) {
   const std::string model = "text_model.";
@@ -301,6 +292,15 @@ std::vector<const Match*> text_matches(const Identity& identity) {
 }
 
 }  // namespace
+
+void expect_unet_family(const io::WeightFiles& files, const std::string& where) {
+  const Identity identity = identify(files);
+  const std::string family = identity.find(Part::denoiser)->row->family;
+  for (const Family known : {Family::sd1, Family::sd2, Family::sdxl, Family::sdxl_refiner})
+    if (family == to_string(known)) return;
+  fail(ErrorCode::unsupported, "{}: expected Stable Diffusion 1.x, 2.x or XL, found {} ({}), which is not run yet",
+       where, family, identity.evidence());
+}
 
 UNetFiles read_unet(const io::WeightFiles& files, const std::string& where) {
   const Naming naming = naming_of(files, Part::denoiser, where);

@@ -345,12 +345,18 @@ std::string option_for(const Identity& identity) {
     if (adapter->row->family == std::string(kVision)) return "; --image-encoder takes it";
   }
   if (identity.find(Part::upscaler)) return "; easel upscale takes it";
-  if (identity.find(Part::adapter) || identity.find(Part::embedding)) return "; it goes with another model";
+  if (identity.find(Part::embedding)) return "; it goes with another model; --embedding takes it";
+  if (identity.find(Part::adapter)) return "; it goes with another model";
   if (identity.find(Part::control_net)) return "; it steers another model and is none itself";
-  if (identity.find(Part::lora)) return "; it changes another model and is none itself";
+  if (identity.find(Part::lora)) return "; it changes another model and is none itself; --lora takes it";
   if (identity.find(Part::denoiser)) return "; --model or --unet takes it";
   if (identity.find(Part::vae)) return "; --vae takes it";
-  if (identity.find(Part::text_encoder)) return "; --text-encoder takes it";
+  if (const Match* text = identity.find(Part::text_encoder)) {
+    const std::string family = text->row->family;
+    return family == "T5"              ? "; none of the models that are run has it"
+           : family == "OpenCLIP-bigG" ? "; --text-encoder-2 takes it"
+                                       : "; --text-encoder takes it";
+  }
   return "";
 }
 

@@ -197,9 +197,19 @@ std::string TextToImagePipeline::Impl::what_fits(const Job& job, int64_t budget)
     offer(fmt::format("--width {} --height {}", r.width, r.height), bytes);
     break;
   }
-  return out.empty() ? fmt::format("; no size would fit: the UNet's weights take {}",
-                                   gigabytes(unet->plan(unet_sizes(job, Residency{}), {}, {})->summary().weight_bytes))
-                     : out;
+  if (out.empty())
+    out = fmt::format("; no size would fit: the UNet's weights take {}",
+                      gigabytes(unet->plan(unet_sizes(job, Residency{}), {}, {})->summary().weight_bytes));
+  const auto in_blocks = [](const pipelines::FileWeights& weights) {
+    return std::ranges::any_of(weights.files().files(), [](const io::TensorFile& file) {
+      return std::ranges::any_of(file.tensors(), [](const io::TensorInfo& info) {
+        return info.packed() || element_format(info.dtype) != BlockFormat::none;
+      });
+    });
+  };
+  if (options.expand_weights && in_blocks(*files.unet_weights))
+    out += "; without --expand-weights the file's packed weights take less";
+  return out;
 }
 
 void TextToImagePipeline::Impl::enter(Component& next) {

@@ -82,6 +82,7 @@ ModelFiles read_single_file(const std::string& path, const ComponentPaths& repla
   if (replaced.unet.empty()) {
     expect_part(weights, Part::denoiser, where);
     expect_one_family(weights, replaced.text_encoder.empty(), where);
+    expect_unet_family(weights, where);  // before its other parts are asked for
   }
   const Family family = replaced.unet.empty() ? family_in(identity) : family_of_replacement(replaced.unet, identity);
   expect_components(identity, family, replaced, where);

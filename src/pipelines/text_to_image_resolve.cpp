@@ -61,6 +61,7 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   check_side("width", r.width);
   check_side("height", r.height);
   check_added(r.added);
+  pipelines::check_added_conditions(r.added, files);
   job.prompt = text_encoder->plan(r, false);
   job.negative = text_encoder->plan(r, true);
   // Throw for bad names, values and combinations. Mixing several conditionings takes the negative one as its origin.
