@@ -19,6 +19,8 @@ void each_field(Metadata& m, Visit&& visit) {
   visit("model_path", m.model_path);
   visit("prompt", m.prompt);
   visit("negative_prompt", m.negative_prompt);
+  visit("prompt_2", m.prompt_2);
+  visit("negative_prompt_2", m.negative_prompt_2);
   visit("prompt_style", m.prompt_style);
   visit("clip_skip", m.clip_skip);
   visit("embeddings", m.embeddings);
@@ -35,6 +37,7 @@ void each_field(Metadata& m, Visit&& visit) {
   SamplingArguments::each(visit, m.sampling);
   AddedArguments::each(visit, m.added);
   PictureArguments::each(visit, m.pictures);
+  IpAdapterArguments::each(visit, m.ip_adapters);
   visit("init_image_sha256", m.init_image_sha256);
   visit("mask_sha256", m.mask_sha256);
   ControlArguments::each(visit, m.control);

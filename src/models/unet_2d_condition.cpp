@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "models/ip_adapter.h"
 #include "models/resnet_block.h"
 #include "models/unet_encoder.h"
 #include "nn/layers.h"
@@ -35,6 +36,7 @@ class UNet final : UNetEncoder {
     if (!variant_.perturbed_layers.empty())
       perturbation_ = input("perturbation", {Dim::symbol("batch"), 1, 1}, Rate::request);
     if (variant_.freeu) freeu_ = input("freeu", {4}, Rate::request);
+    if (variant_.image_prompts > 0) add_image_prompts();
     embed_time();
 
     Var x = down(conv_in(sample));
@@ -56,9 +58,24 @@ class UNet final : UNetEncoder {
 
  private:
   void adjust(Transformer2DConfig& transformer) override {
-    if (variant_.perturbed_layers.empty()) return;
-    transformer.perturbed = [this](const std::string& name) { return is_perturbed(name); };
-    transformer.perturbation = perturbation_;
+    if (!variant_.perturbed_layers.empty()) {
+      transformer.perturbed = [this](const std::string& name) { return is_perturbed(name); };
+      transformer.perturbation = perturbation_;
+    }
+    if (variant_.image_prompts > 0) transformer.images = &images_;
+  }
+
+  void add_image_prompts() {
+    const std::vector<CrossAttentionLayer> layers = cross_attention_layers(config_);
+    for (const CrossAttentionLayer& layer : layers)
+      images_.layer.emplace(layer.name, static_cast<int64_t>(images_.layer.size()));
+    for (size_t i = 0; i < variant_.image_prompts; ++i) {
+      const Dim tokens = Dim::symbol(fmt::format("ip_tokens.{}", i));
+      images_.tokens.push_back(input(fmt::format("ip_hidden_states.{}", i),
+                                     {Dim::symbol("batch"), tokens, config_.cross_attention_dim}, Rate::request));
+      images_.scales.push_back(
+          input(fmt::format("ip_scale.{}", i), {static_cast<int64_t>(layers.size())}, Rate::schedule));
+    }
   }
 
   bool is_perturbed(const std::string& name) {
@@ -119,6 +136,7 @@ class UNet final : UNetEncoder {
 
   const UNet2DConditionVariant& variant_;
   Var perturbation_, freeu_;
+  ImagePromptInputs images_;
   std::vector<Var> residuals_;
   std::vector<bool> layers_found_;  // of the variant's, by their index
 };

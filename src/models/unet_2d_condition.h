@@ -79,6 +79,11 @@ struct UNet2DConditionVariant {
   /// T2I-Adapters (Mou et al. 2023): inputs down_intrablock_additional_residuals.0, … [1, H, W, C] f32 (step) are added
   /// to what each level gives on the way down, and one more than there are levels to what the middle gives.
   size_t adapter_features = 0;
+  /// Image prompts (IP-Adapter: Ye et al. 2023), so many: attention to the text sees the tokens of pictures as well,
+  /// through matrices named by ip_adapter_key_weight() and ip_adapter_value_weight(). Inputs for each i from 0:
+  /// `ip_hidden_states.i` [B, ip_tokens.i, cross_attention_dim] f32 (request; the count is a symbol) and `ip_scale.i`
+  /// [number of cross_attention_layers()] f32 (schedule).
+  size_t image_prompts = 0;
   bool operator==(const UNet2DConditionVariant&) const = default;
 };
 

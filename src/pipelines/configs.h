@@ -5,6 +5,7 @@
 #include "models/autoencoder_kl.h"
 #include "models/autoencoder_tiny.h"
 #include "models/clip_text.h"
+#include "models/clip_vision.h"
 #include "models/controlnet.h"
 #include "models/t2i_adapter.h"
 #include "models/unet_2d_condition.h"
@@ -20,5 +21,7 @@ models::T2IAdapterConfig t2i_adapter_config(const io::JsonObject& json);
 models::AutoencoderKLConfig autoencoder_kl_config(const io::JsonObject& json);
 models::AutoencoderTinyConfig autoencoder_tiny_config(const io::JsonObject& json);
 models::ClipTextConfig clip_text_config(const io::JsonObject& json);
+/// Also of a whole CLIPModel, whose image encoder is its vision_config.
+models::ClipVisionConfig clip_vision_config(const io::JsonObject& json);
 
 }  // namespace easel::pipelines

@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "base/fail.h"
 #include "io/json_file.h"
+#include "pipelines/families.h"
 #include "pipelines/model_files.h"
 
 namespace easel::pipelines {
@@ -26,6 +28,9 @@ std::optional<ComponentFiles<Config>> read_configured(const std::string& path,
   const std::filesystem::path config =
       (folder ? std::filesystem::path(path) : std::filesystem::path(path).parent_path()) / "config.json";
   if (!folder && !std::filesystem::exists(config, error)) return std::nullopt;
+  if (folder && !std::filesystem::exists(config, error))
+    fail(ErrorCode::io, "{}: expected the folder of one part, with its config.json, found {}", printable(path, 400),
+         describe_folder(path));
   const io::JsonObject json = io::JsonObject::from_file(config.string());
   if (!folder) {  // the configuration may be of something else that lies in the same folder
     std::vector<std::string> found;

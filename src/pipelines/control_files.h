@@ -27,8 +27,8 @@ ControlFiles read_control(const std::string& path, const std::string& where, con
 /// Throws unsupported, naming both families, unless the residuals of the ControlNet are those that the model's UNet
 /// takes, and what it is told is what the model has.
 void expect_fit(const models::ControlNetConfig& control_net, const ModelFiles& model, const std::string& where);
-/// The same for the features of an adapter; returns how many of them the UNet takes. Like diffusers, it leaves out those
-/// behind its levels that do not have the shape of its middle.
+/// The same for the features of an adapter; returns how many of them the UNet takes. Like diffusers, it leaves out
+/// those behind its levels that do not have the shape of its middle.
 size_t expect_fit(const models::T2IAdapterConfig& adapter, const ModelFiles& model, const std::string& where);
 
 /// "Stable Diffusion 1.x (attention to 768 features, levels of 320, 640, 1280, 1280 channels)".

@@ -11,12 +11,14 @@
 #include "io/test_folder.h"
 #include "pipelines/configs.h"
 #include "pipelines/control_nets.h"
+#include "pipelines/test_pipeline.h"
 #include "tensor/test_tensors.h"
 
 namespace easel::pipelines {
 namespace {
 
 const std::string kFolder = EASEL_SOURCE_DIR "/tests/goldens/control/";
+const std::string kWeights = "diffusion_pytorch_model.safetensors";
 
 models::ControlNetConfig config_of(const std::string& name) {
   return control_net_config(io::JsonObject::from_file(kFolder + name + "/config.json"));
@@ -91,8 +93,8 @@ TEST(ControlNet, ResidualsCostNoCopies) {
     exec::CompileOptions options;
     options.bindings = {{"batch", 2}, {"height", 64}, {"width", 64}, {"tokens", 77}};
     options.plan_only = true;
-    const auto program =
-        exec::compile(models::unet_2d_condition(config, {.perturbed_layers = {}, .control = control}), store, context, options);
+    const auto program = exec::compile(models::unet_2d_condition(config, {.perturbed_layers = {}, .control = control}),
+                                       store, context, options);
     int64_t count = 0;
     for (const exec::EntryProgram& entry : program->entries())
       count += std::ranges::count_if(entry.commands, [](const exec::Command& command) {
@@ -135,6 +137,58 @@ TEST(ControlNet, WhatTensorsSayIsWhatTheConfigurationSays) {
   }
   EXPECT_EQ(told.picture_factor(), 8);
   EXPECT_EQ(told.skips(), 6u);
+}
+
+TextToImageRequest request_with(const std::vector<std::string>& nets) {
+  TextToImageRequest r;
+  r.prompt = "a cat";
+  r.negative_prompt = "";
+  r.steps = 2;
+  r.width = 56;
+  r.height = 40;
+  for (const std::string& net : nets)
+    r.control_nets.push_back({.path = kFolder + net, .image = PictureSource::file(kFolder + "edges.png")});
+  return r;
+}
+
+bool same(const TextToImageResult& a, const TextToImageResult& b) {
+  return std::ranges::equal(a.latents.span<float>(), b.latents.span<float>());
+}
+
+// Networks come and go while the model stays; nothing of one request is seen in the next.
+TEST(ControlNet, OneRequestDoesNotDependOnTheOneBefore) {
+  auto pipeline = TextToImagePipeline::load(EASEL_SOURCE_DIR "/tests/goldens/sd15/a", fp32_options());
+  const TextToImageResult plain = pipeline.generate(request_with({})),
+                          edges = pipeline.generate(request_with({"edges"})),
+                          both = pipeline.generate(request_with({"edges", "depth"}));
+  EXPECT_FALSE(same(plain, edges));
+  EXPECT_FALSE(same(edges, both));
+  EXPECT_TRUE(same(both, pipeline.generate(request_with({"edges", "depth"}))));
+  TextToImageRequest guess = request_with({"edges"});
+  guess.control_guess_mode = true;
+  EXPECT_FALSE(same(edges, pipeline.generate(guess)));
+  EXPECT_TRUE(same(edges, pipeline.generate(request_with({"edges"}))));
+  EXPECT_FALSE(same(edges, pipeline.generate(request_with({"gray", "edges"}))));
+  EXPECT_TRUE(same(plain, pipeline.generate(request_with({}))));
+  TextToImageRequest late = request_with({"edges", "depth"});
+  late.control_nets[0].scale = 0;  // the second network acts alone, then both, then the first one alone
+  pipeline.generate(late);
+  late.control_nets[0].scale = 1;
+  EXPECT_TRUE(same(both, pipeline.generate(late)));
+}
+
+TEST(ControlNet, ThePlanCountsIt) {
+  auto pipeline = TextToImagePipeline::load(EASEL_SOURCE_DIR "/tests/goldens/sd15/a", fp32_options());
+  const auto denoising = [&](const std::vector<std::string>& nets) {
+    return nlohmann::json::parse(pipeline.describe_json(request_with(nets)))["memory"]["denoising"].get<int64_t>();
+  };
+  const int64_t none = denoising({}), one = denoising({"edges"}), two = denoising({"edges", "depth"});
+  const auto weights = static_cast<int64_t>(std::filesystem::file_size(kFolder + "edges/" + kWeights)) * 2;  // fp16
+  EXPECT_GT(one - none, weights / 2);
+  EXPECT_LT(one - none, 2 * weights + (int64_t{1} << 20));
+  EXPECT_GT(two - one, weights / 2);
+  // The same file twice is packed once.
+  EXPECT_LT(denoising({"edges", "edges"}) - one, weights);
 }
 
 TEST(ControlUse, ActsInItsPartOfTheRuns) {

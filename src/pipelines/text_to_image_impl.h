@@ -12,6 +12,7 @@
 #include "pipelines/component.h"
 #include "pipelines/conditioning.h"
 #include "pipelines/control_nets.h"
+#include "pipelines/image_prompts.h"
 #include "pipelines/model_files.h"
 #include "pipelines/preview.h"
 #include "pipelines/prompt_encoder.h"
@@ -57,10 +58,11 @@ struct TextToImagePipeline::Impl {
     bool guided = false;
     int batch_size = 1;
     pipelines::PromptPlan prompt, negative;
-    std::vector<Lora> loras;                      ///< of the request, then those of the prompt
-    std::optional<pipelines::PromptPlan> middle;  ///< of guidance by two prompts
-    int64_t tokens = 0;                           ///< of the conditioning, all chunks
-    std::vector<pipelines::ControlUse> controls;  ///< networks that steer by pictures
+    std::vector<Lora> loras;                            ///< of the request, then those of the prompt
+    std::optional<pipelines::PromptPlan> middle;        ///< of guidance by two prompts
+    std::vector<pipelines::ImagePrompt> image_prompts;  ///< that act
+    int64_t tokens = 0;                                 ///< of the conditioning, all chunks
+    std::vector<pipelines::ControlUse> controls;        ///< networks that steer by pictures
     /// Of the UNet: for the request, and where perturbed attention guides it; see UNet2DConditionVariant.
     std::string variant, perturbed_variant;
 
@@ -102,6 +104,7 @@ struct TextToImagePipeline::Impl {
   void check_adapters(const Job& job) const;
   /// From here on the networks are those of the job. Return seconds.
   double use_text_adapters(const Job& job);
+  /// Those of the UNet are LoRAs and the matrices of image prompts.
   double use_unet_adapters(const Job& job);
 
   // text_to_image_control.cpp
@@ -177,8 +180,10 @@ struct TextToImagePipeline::Impl {
   device::ContextPtr context;
   std::shared_ptr<exec::Arena> arena = std::make_shared<exec::Arena>();
   std::unique_ptr<pipelines::Adapters> adapters;
-  std::shared_ptr<const pipelines::Adaptation> unet_adapters;  ///< what the UNet was last given
+  std::shared_ptr<const pipelines::Adaptation> unet_adapters;  ///< what the UNet was last given …
+  std::string unet_image_prompts;                              ///< … and with which image prompts
   std::unique_ptr<pipelines::PromptEncoder> text_encoder;
+  std::unique_ptr<pipelines::ImagePrompts> image_prompts;
   std::unique_ptr<pipelines::Component> unet, vae_decoder;
   std::unique_ptr<pipelines::ControlNets> control_nets;
   std::unique_ptr<pipelines::Component> vae_encoder_;  ///< made when first asked for

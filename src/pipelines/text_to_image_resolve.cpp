@@ -61,6 +61,7 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   check_side("width", r.width);
   check_side("height", r.height);
   check_added(r.added);
+  pipelines::check_added_conditions(r.added, files);
   job.prompt = text_encoder->plan(r, false);
   job.negative = text_encoder->plan(r, true);
   // Throw for bad names, values and combinations. Mixing several conditionings takes the negative one as its origin.
@@ -74,6 +75,7 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   }
   resolve_adapters(job);
   resolve_controls(job);
+  job.image_prompts = image_prompts->resolve(r.ip_adapters);
   job.guided = guided_by_scale(job) || always_guided || job.prompt.mixed() || job.middle.has_value();
   guidance_for(job);
   sampling::check_noise(pipelines::noise_options_of(r));
@@ -132,10 +134,13 @@ sampling::GuidancePtr TextToImagePipeline::Impl::guidance_for(const Job& job) co
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan, int pictures,
                                                const Branches& beside) const {
   const int64_t branches = static_cast<int64_t>(job.prompt.branches.size()) + beside.count();
-  return {{"batch", plan.split_guidance ? pictures : pictures * branches},
-          {"height", job.latent_height},
-          {"width", job.latent_width},
-          {"tokens", job.tokens}};
+  Bindings sizes = {{"batch", plan.split_guidance ? pictures : pictures * branches},
+                    {"height", job.latent_height},
+                    {"width", job.latent_width},
+                    {"tokens", job.tokens}};
+  for (size_t i = 0; i < job.image_prompts.size(); ++i)
+    sizes[fmt::format("ip_tokens.{}", i)] = job.image_prompts[i].tokens;
+  return sizes;
 }
 
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan) const {
@@ -168,12 +173,14 @@ void TextToImagePipeline::Impl::add_variants(Job& job) const {
   models::UNet2DConditionVariant variant{
       .perturbed_layers = {},
       .freeu = r.freeu.has_value(),
-      .control = std::ranges::any_of(job.controls, [](const auto& use) { return !use.adapts(); })};
+      .control = std::ranges::any_of(job.controls, [](const auto& use) { return !use.adapts(); }),
+      .image_prompts = job.image_prompts.size()};
   for (const pipelines::ControlUse& use : job.controls)
     if (use.adapts()) variant.adapter_features = std::max(variant.adapter_features, use.net->targets.size());
   const auto make = [&] { return models::unet_2d_condition(files.unet, variant); };
   job.variant = fmt::format("{}{}", variant.freeu ? "freeu" : "", variant.control ? " control" : "");
   if (variant.adapter_features > 0) job.variant += fmt::format(" adapter {}", variant.adapter_features);
+  if (variant.image_prompts > 0) job.variant += fmt::format(" image prompts {}", variant.image_prompts);
   if (!job.variant.empty()) unet->add_variant(job.variant, make);
   if (!job.perturbed()) return;
   for (std::string layer : r.guidance.pag_applied_layers) {

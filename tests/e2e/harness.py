@@ -10,8 +10,13 @@ import pathlib
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import png  # noqa: E402  found only now
 
 EASEL = os.environ.get("EASEL", "easel")
 GOLDENS = pathlib.Path(__file__).resolve().parent.parent / "goldens" / "sd15"
@@ -154,6 +159,13 @@ def png_text(path):
 
 def png_size(path):
     return struct.unpack(">II", png_chunks(path)[0][1][:8])
+
+
+def rgb(path):
+    """The pixels of an 8-bit RGB PNG as easel writes it, [height][3·width]."""
+    channels, rows = png.read(path)
+    assert channels == 3, f"{path} is not RGB"
+    return rows
 
 
 def png_pixels(path):

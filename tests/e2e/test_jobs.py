@@ -10,8 +10,8 @@ import time
 import unittest
 import zlib
 
-from harness import (EASEL, GOLDENS, MODEL, TINY, Case, drop_text_chunk, edit_safetensors, png_chunks, png_pixels,
-                     png_size, png_text, read_safetensors, relative_l2, run)
+from harness import (EASEL, GOLDENS, MODEL, TINY, Case, drop_text_chunk, edit_safetensors, png, png_chunks, png_pixels,
+                     png_size, png_text, read_safetensors, relative_l2, rgb, run)
 
 JOBS = GOLDENS.parent / "jobs"
 IMAGES = GOLDENS.parent / "images"
@@ -19,33 +19,6 @@ INDEX = json.loads((JOBS / "index.json").read_text())
 BOUNDS = INDEX["bounds"]
 PICTURE, MASK = JOBS / "picture.png", JOBS / "mask.png"
 FAST = ["--model", MODEL, "--steps", "2", "--seed", "1", "--dtype", "fp32", "--quiet"]
-
-
-def rgb(path):
-    """The pixels of an 8-bit RGB PNG as easel writes it, [height][3·width]."""
-    width, height = png_size(path)
-    data = zlib.decompress(b"".join(body for kind, body, _ in png_chunks(path) if kind == b"IDAT"))
-    rows, above = [], bytes(3 * width)
-    for y in range(height):
-        begin = y * (3 * width + 1)
-        kind, line = data[begin], bytearray(data[begin + 1:begin + 1 + 3 * width])
-        for i in range(len(line)):
-            a, b, c = line[i - 3] if i >= 3 else 0, above[i], above[i - 3] if i >= 3 else 0
-            if kind == 1:
-                add = a
-            elif kind == 2:
-                add = b
-            elif kind == 3:
-                add = (a + b) // 2
-            elif kind == 4:
-                p = a + b - c
-                add = min((abs(p - a), 0, a), (abs(p - b), 1, b), (abs(p - c), 2, c))[2]
-            else:
-                add = 0
-            line[i] = (line[i] + add) & 255
-        rows.append(bytes(line))
-        above = line
-    return rows
 
 
 def model_with(folder, channels=4, scheduler=None, source=MODEL):
@@ -138,7 +111,7 @@ class Goldens(Case):
 class Inpainting(Case):
     def test_untouched_pixels_come_back(self):
         (path,) = self.generate("a cat", *FAST, "--init-image", PICTURE, "--mask", MASK)
-        before, after, mask = rgb(PICTURE), rgb(path), self.mask_rows()
+        (_, mask), before, after = png.read(MASK), rgb(PICTURE), rgb(path)
         changed = 0
         for y, row in enumerate(mask):
             for x, value in enumerate(row):
@@ -148,23 +121,6 @@ class Inpainting(Case):
                 else:
                     changed += not same
         self.assertGreater(changed, 300)
-
-    def mask_rows(self):
-        width, height = png_size(MASK)
-        done = run("generate", "x", *FAST, "--init-image", MASK, "--mask", MASK, "--out-dir", self.folder / "m")
-        self.assertEqual(done.returncode, 0, done.stderr)  # easel's own PNG of the mask's black part
-        data = zlib.decompress(b"".join(body for kind, body, _ in png_chunks(MASK) if kind == b"IDAT"))
-        rows, above = [], bytes(width)
-        for y in range(height):
-            kind, line = data[y * (width + 1)], bytearray(data[y * (width + 1) + 1:(y + 1) * (width + 1)])
-            for i in range(width):
-                a, b, c = line[i - 1] if i else 0, above[i], above[i - 1] if i else 0
-                p = a + b - c
-                paeth = min((abs(p - a), 0, a), (abs(p - b), 1, b), (abs(p - c), 2, c))[2]
-                line[i] = (line[i] + (0, a, b, (a + b) // 2, paeth)[kind]) & 255
-            rows.append(bytes(line))
-            above = line
-        return rows
 
     def test_outpainting_keeps_the_picture(self):
         (path,) = self.generate("a cat", *FAST, "--init-image", PICTURE, "--outpaint", "8,0,16,24")
