@@ -29,6 +29,7 @@ std::string use_of(const std::string& name) {
   if (name == "UNet2DConditionModel") return "; --unet takes it";
   if (name == "AutoencoderKL") return "; --vae takes it";
   if (name == "CLIPTextModel" || name == "CLIPTextModelWithProjection") return "; --text-encoder takes it";
+  if (name == "CLIPVisionModelWithProjection" || name == "CLIPVisionModel") return "; --image-encoder takes it";
   if (name.find("ControlNet") != std::string::npos) return "; it steers another model and is none itself";
   return "";
 }

@@ -36,6 +36,13 @@ auto naming_option(const char* option, Read&& read) {
 
 bool reads_states(const IpAdapterFile& file) { return file.config().kind != IpAdapterKind::plain; }
 
+// The published encoder that has such features; "" for none.
+const char* published(bool states, int64_t width) {
+  if (width == (states ? 1280 : 1024)) return ", as OpenCLIP ViT-H has";
+  if (width == (states ? 1664 : 1280)) return ", as OpenCLIP ViT-bigG has";
+  return "";
+}
+
 // "up.block_0.1" → "up_blocks.0.attentions.1"; names of layers stay.
 std::string layer_prefix(const std::string& name) {
   std::vector<std::string> parts(1);
@@ -177,10 +184,10 @@ std::vector<ImagePrompt> ImagePrompts::resolve(const std::vector<IpAdapter>& ada
     const int64_t found = states ? vision.hidden_size : vision.projection_dim;
     if (found != config.image_dim)
       fail(ErrorCode::shape_mismatch,
-           "{}: expected an image encoder whose {} is {} for {} ({}), found {}; another can be named with "
+           "{}: expected an image encoder whose {} is {}{} for {} ({}), found {}; another can be named with "
            "--image-encoder",
-           encoder_where, states ? "hidden_size" : "projection_dim", config.image_dim, printable(given.path, 400),
-           file.kind(), found);
+           encoder_where, states ? "hidden_size" : "projection_dim", config.image_dim,
+           published(states, config.image_dim), printable(given.path, 400), file.kind(), found);
     prompt.images = given.images;
     prompt.tokens = static_cast<int64_t>(given.images.size()) * (config.tokens > 0 ? config.tokens : vision.tokens());
     prompt.start = given.start;
@@ -235,11 +242,12 @@ struct ImagePrompts::Wanted {
   std::string networks() const { return fmt::format("{}\n{}\n{}", prompt->adapter->key, prompt->encoder->key, none); }
 };
 
-std::vector<ImagePrompts::Wanted> ImagePrompts::wanted(std::vector<ImagePrompt>& prompts) const {
+std::vector<ImagePrompts::Wanted> ImagePrompts::wanted(std::vector<ImagePrompt>& prompts, bool negative) {
   std::vector<Wanted> out;
   for (ImagePrompt& prompt : prompts) {
     const int64_t size = prompt.encoder->files.config.image_size;
-    out.push_back({&prompt, Tensor::zeros(DType::f32, {1, 3, size, size}), true, 0, prompt.images.size()});
+    if (negative)
+      out.push_back({&prompt, Tensor::zeros(DType::f32, {1, 3, size, size}), true, 0, prompt.images.size()});
     for (size_t i = 0; i < prompt.images.size(); ++i) {
       RgbPicture picture = prompt.images[i].read();
       if (static_cast<int64_t>(picture.rgb.size()) != picture.width * picture.height * 3)
@@ -260,13 +268,15 @@ const Tensor* ImagePrompts::find(const Wanted& wanted) const {
   return nullptr;
 }
 
-void ImagePrompts::encode(std::vector<ImagePrompt>& prompts) {
+void ImagePrompts::encode(std::vector<ImagePrompt>& prompts, bool negative) {
   const std::lock_guard lock(mutex_);
   if (prompts.empty()) return;
-  for (ImagePrompt& prompt : prompts)
-    for (Tensor* states : {&prompt.states, &prompt.negative_states})
-      *states = Tensor::empty(DType::f32, {1, prompt.tokens, prompt.adapter->file->config().cross_attention_dim});
-  std::vector<Wanted> all = wanted(prompts);
+  for (ImagePrompt& prompt : prompts) {
+    const Shape shape = {1, prompt.tokens, prompt.adapter->file->config().cross_attention_dim};
+    prompt.states = Tensor::empty(DType::f32, shape);
+    if (negative) prompt.negative_states = Tensor::empty(DType::f32, shape);
+  }
+  std::vector<Wanted> all = wanted(prompts, negative);
   for (Wanted& one : all)
     if (const Tensor* known = find(one)) one.tokens = *known;
   // Each encoder reads all of its pictures before anything else runs: where networks run one at a time, it is packed

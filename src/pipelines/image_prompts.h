@@ -39,7 +39,7 @@ struct ImagePrompt {
   int64_t tokens = 0;         ///< of all its pictures
   std::vector<float> scales;  ///< of each of cross_attention_layers()
   double start = 0, end = 1;
-  // Filled in by encode(). [1, tokens, cross_attention_dim] f32.
+  // Filled in by encode(): [1, tokens, cross_attention_dim] f32.
   Tensor states;
   Tensor negative_states;  ///< for the negative prompt: of features that are zeros, or of a picture that is
 
@@ -57,8 +57,9 @@ class ImagePrompts {
   /// Throws io, unsupported, shape_mismatch or invalid_argument, naming the option. Thread-safe.
   std::vector<ImagePrompt> resolve(const std::vector<IpAdapter>& adapters);
 
-  /// Reads, encodes and fills in. Networks give back their memory afterwards where LoadOptions say so.
-  void encode(std::vector<ImagePrompt>& prompts);
+  /// Reads, encodes and fills in; negative_states only where they are asked for. Networks give back their memory
+  /// afterwards where LoadOptions say so.
+  void encode(std::vector<ImagePrompt>& prompts, bool negative);
 
   /// Stands for the matrices that the UNet needs; empty for none.
   static std::string key(const std::vector<ImagePrompt>& prompts);
@@ -92,7 +93,7 @@ class ImagePrompts {
   std::shared_ptr<IpAdapterNetworks> adapter(const std::string& path);
   Component& projection(const ImagePrompt& prompt);
   std::vector<float> scales_of(const IpAdapter& adapter) const;
-  std::vector<Wanted> wanted(std::vector<ImagePrompt>& prompts) const;
+  static std::vector<Wanted> wanted(std::vector<ImagePrompt>& prompts, bool negative);
   Tensor features(const ImagePrompt& prompt, const Tensor& pixels);
   Tensor tokens(const ImagePrompt& prompt, const Tensor& features);
   const Tensor* find(const Wanted& wanted) const;

@@ -64,7 +64,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
 
   stage = Clock::now();
   const double compiled_with_text = compiled();
-  image_prompts->encode(job.image_prompts);
+  image_prompts->encode(job.image_prompts, job.guided);
   if (!job.image_prompts.empty()) seconds.image_encode = seconds_since(stage) - (compiled() - compiled_with_text);
   for (size_t i = 0; trace && i < job.image_prompts.size(); ++i) {
     trace(fmt::format("ip_hidden_states.{}", i), job.image_prompts[i].states);

@@ -8,7 +8,9 @@ runs diffusers' pipelines with load_ip_adapter on models of these scripts and wr
   NAME.safetensors, NAME.bin   adapters in the published layout, float16 (.bin: torch's, nested dictionaries)
   index.json             `cases`: `model` (relative to tests/goldens), `args` of `easel generate` ("@X": a file here, "@@X":
                          one of tests/goldens), `iterations`, `jitter` as in sd15/index.json and, for tokens, the
-                         largest of an adapter; `pixels`: pictures for CLIP's preprocessing
+                         largest of an adapter; `pixels`: pictures for CLIP's preprocessing; `modules`: encoders and
+                         what makes tokens by themselves, with `jitter` per output
+  modules.safetensors    NAME.in, and the outputs NAME.image_embeds, NAME.penultimate_states, NAME.tokens
   case_NAME.safetensors  latents.N (the last), and ip_hidden_states.i, negative_ip_hidden_states.i, as --trace has them
   pixels.safetensors     NAME_SIZE: what transformers' CLIPImageProcessor with Pillow makes of jobs/NAME.png and of the
                          pictures here
@@ -26,7 +28,7 @@ from diffusers import (DiffusionPipeline, StableDiffusionImg2ImgPipeline, Stable
                        StableDiffusionXLPipeline)
 from diffusers.models.embeddings import ImageProjection
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -301,6 +303,49 @@ def make_pixels():
     return cases
 
 
+# ---- modules by themselves -----------------------------------------------------------
+
+
+def module_outputs(seed):
+    """(inputs, outputs) of every encoder and adapter; with `seed`, of jittered weights."""
+    inputs, outputs = {}, {}
+    with torch.no_grad():
+        for name, config in ENCODERS.items():
+            model = CLIPVisionModelWithProjection.from_pretrained(HERE / name, dtype=torch.float32).eval()
+            if seed is not None:
+                jitter(model, seed)
+            side = config["image_size"]
+            x = inputs[f"{name}.in"] = torch.randn(1, 3, side, side, generator=generator_for(name, 61))
+            out = model(x, output_hidden_states=True)
+            outputs[f"{name}.image_embeds"] = out.image_embeds
+            outputs[f"{name}.penultimate_states"] = out.hidden_states[-2]
+        unet = DiffusionPipeline.from_pretrained(GOLDENS / A, torch_dtype=torch.float32, local_files_only=True).unet
+        for name in ("plain_wide", "plus", "full"):
+            _, kind, _, ending, encoder = ADAPTERS[name]
+            path = HERE / f"{name}.{ending}"
+            if ending == "bin":
+                proj = torch.load(path, weights_only=True)["image_proj"]
+            else:
+                prefix = "image_proj."
+                proj = {k[len(prefix):]: v for k, v in load_file(path).items() if k.startswith(prefix)}
+            layer = unet._convert_ip_adapter_image_proj_to_diffusers({k: v.float() for k, v in proj.items()},
+                                                                     low_cpu_mem_usage=False).eval()
+            if seed is not None:
+                jitter(layer, seed)
+            config = ENCODERS[encoder]
+            shape = (1, config["projection_dim"]) if kind == "plain" else (1, 17, config["hidden_size"])
+            x = inputs[f"{name}.in"] = torch.randn(*shape, generator=generator_for(name, 62))
+            outputs[f"{name}.tokens"] = layer(x)
+    return inputs, outputs
+
+
+def make_modules():
+    inputs, want = module_outputs(None)
+    got = module_outputs(7)[1]
+    save_tensors(HERE / "modules.safetensors", inputs | want)
+    return {k: float(f"{relative_l2(got[k], want[k]):.2e}") for k in want}
+
+
 def main():
     torch.set_num_threads(1)
     diffusers.utils.logging.set_verbosity_error()
@@ -315,7 +360,7 @@ def main():
         make_encoder(name)
     for name in ADAPTERS:
         make_adapter(name)
-    index = {"bounds": BOUNDS, "cases": [], "pixels": make_pixels()}
+    index = {"bounds": BOUNDS, "cases": [], "pixels": make_pixels(), "modules": make_modules()}
     for c in CASES:
         want, got = run_case(c), run_case(c, seed=7)
         errors = {k: relative_l2(got[k], want[k]) for k in want}
