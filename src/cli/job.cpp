@@ -125,7 +125,7 @@ PictureArguments pictures_of(const GenerateOptions& options, const PictureMetada
 std::string content_hash(const Tensor& values) {
   uint64_t hash = 14695981039346656037u;
   std::string shape;
-  for (const int64_t dim : values.shape()) shape += (shape.empty() ? "" : "x") + std::to_string(dim);
+  for (const int64_t dim : values.shape()) shape += fmt::format("{}{}", shape.empty() ? "" : "x", dim);
   for (const std::byte byte : std::span(values.raw(), static_cast<size_t>(values.bytes())))
     hash = (hash ^ static_cast<uint64_t>(byte)) * 1099511628211u;
   return fmt::format("{}-{:016x}", shape, hash);

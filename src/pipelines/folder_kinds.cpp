@@ -44,6 +44,7 @@ bool is_weight_file(const fs::path& path) {
 std::string describe_folder(const std::string& path) {
   std::error_code error;
   try {
+    if (fs::exists(fs::path(path) / "model_index.json", error)) return "a whole model; --model takes it";
     if (const fs::path config = fs::path(path) / "config.json"; fs::exists(config, error))
       if (const std::string name = class_of(config); !name.empty())
         return fmt::format("the folder of one part, {}{}", printable(name, 60), use_of(name));

@@ -92,11 +92,11 @@ class Formats(Case):
                 self.assertEqual(self.latents(path, "--tokenizer", TOKENIZER), expected)
 
     def test_tokenizers_are_found(self):
-        expected = self.reference()
-        self.assertEqual(self.latents(SINGLE), expected)  # beside the file
         alone, models = self.folder / "alone.safetensors", self.folder / "models"
         shutil.copy(SINGLE, alone)
         self.refused(1, "alone.safetensors", "--tokenizer", "beside", args=["a boat", "--model", alone, *SIZE])
+        expected = self.reference()
+        self.assertEqual(self.latents(SINGLE), expected)  # beside the file
         shutil.copytree(TOKENIZER, models / "tokenizer")
         self.assertEqual(self.latents(alone, "--model-dir", models), expected)
 
@@ -445,6 +445,16 @@ class BadInput(Case):
             self.assertNotEqual(self.generate("a boat", "--model", path, "--tokenizer", TOKENIZER, *SIZE, option, SINGLE), [])
             for picture in self.out.iterdir():
                 picture.unlink()
+        # One tensor less is no smaller network.
+        for name in ("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight",
+                     "model.diffusion_model.middle_block.0.in_layers.2.weight", "first_stage_model.decoder.mid.attn_1.q.weight",
+                     "first_stage_model.encoder.down.1.block.0.conv1.weight", TEXT + "encoder.layers.1.mlp.fc1.weight",
+                     "model.diffusion_model.output_blocks.3.1.transformer_blocks.0.attn1.to_q.weight"):
+            self.assertIn(name, tensors)
+            path = write(self.folder / "less.safetensors", {n: t for n, t in tensors.items() if n != name})
+            with self.subTest(name):
+                self.bad("less.safetensors", "tensor '", model=path)
+        self.bad("config.json", "--model takes it", model=SINGLE, extra=["--unet", GOLDENS / "a"], status=1)
         mixed = {n: t for n, t in tensors.items() if not n.startswith("cond_stage_model.")}
         mixed["joint_blocks.0.context_block.adaLN_modulation.1.weight"] = ("F32", [1], bytes(4))
         self.bad("mixed", "Stable Diffusion 3", model=write(self.folder / "m.safetensors", mixed),
