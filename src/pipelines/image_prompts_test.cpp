@@ -84,7 +84,8 @@ TEST(ImageEncoder, SizesAreReadOffAFile) {
 }
 
 TEST(ImageEncoder, NamesOfOpenClip) {
-  models::ClipVisionConfig config{.hidden_size = 16, .intermediate_size = 32, .num_hidden_layers = 2};
+  models::ClipVisionConfig config{
+      .hidden_size = 16, .intermediate_size = 32, .num_hidden_layers = 2, .num_attention_heads = 2};
   const auto weights = weights_of({models::clip_vision_model(config, models::ClipVisionOutput::image_embeds),
                                    models::clip_vision_model(config, models::ClipVisionOutput::penultimate_states)});
   std::map<std::string, Shape> stored;
