@@ -36,7 +36,7 @@ NARROWED = {"pipelines": {"ops"}}
 # The public headers, <easel/NAME.h>, by the room they belong to; version.h is for everyone.
 PUBLIC = {"cancel": "base", "error": "base", "half": "base", "version": "base",
           "dtype": "tensor", "shape": "tensor", "tensor": "tensor", "pipeline": "pipelines", "lora": "pipelines",
-          "picture_inputs": "pipelines", "profile": "exec", "upscaler": "pipelines",
+          "ip_adapter": "pipelines", "picture_inputs": "pipelines", "profile": "exec", "upscaler": "pipelines",
           "convert": "pipelines"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<(easel/[^>]+)>)', re.M)

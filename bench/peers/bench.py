@@ -82,8 +82,8 @@ def run_process(command, timeout):
 
 
 def picture_arguments(args):
-    """The options of engines.add_arguments that easel knows, too, but for --batch-size."""
-    return ["--model", args.model, "--prompt", args.prompt, "--negative-prompt", args.negative_prompt,
+    """The options of engines.add_arguments that easel knows, too, but for --model and --batch-size."""
+    return ["--prompt", args.prompt, "--negative-prompt", args.negative_prompt,
             "--steps", str(args.steps), "--guidance-scale", str(args.guidance_scale), "--width", str(args.width),
             "--height", str(args.height), "--seed", str(args.seed), "--threads", str(args.threads)]
 
@@ -91,9 +91,11 @@ def picture_arguments(args):
 def run_helper(what, args, work):
     """Runs engines.py in its own process. Returns (its JSON, peak memory)."""
     command = [sys.executable, Path(__file__).with_name("engines.py"), what, "--work", work,
-               "--batch-size", str(args.batch_size), *picture_arguments(args)]
+               "--batch-size", str(args.batch_size), "--model", args.model, *picture_arguments(args)]
     if args.single_file:
         command += ["--single-file", args.single_file]
+    if args.compress_to_fp16:
+        command.append("--compress-to-fp16")
     out, peak, started = run_process(command, args.timeout)
     result = json.loads(out.splitlines()[-1])
     if "first_step_at" in result:
@@ -101,11 +103,16 @@ def run_helper(what, args, work):
     return result, peak
 
 
+def easel_model(args):
+    tokenizer = ["--tokenizer", args.easel_tokenizer] if args.easel_tokenizer else []
+    return ["--model", args.easel_model or args.model, *tokenizer]
+
+
 def run_easel(engine, args, work):
     """Runs `easel bench` for one round. Returns (seconds, peak memory)."""
     out, peak, _ = run_process(
-        [args.easel, "bench", "--model", args.model, "--steps", str(args.steps), "--rounds", "1", "--width",
-         str(args.width), "--height", str(args.height), "--batch-size", str(args.batch_size), "--guidance-scale",
+        [args.easel, "bench", *easel_model(args), "--steps", str(args.steps), "--rounds", "1",
+         "--width", str(args.width), "--height", str(args.height), "--batch-size", str(args.batch_size), "--guidance-scale",
          str(args.guidance_scale), "--threads", str(args.threads), "--dtype", engine.removeprefix("easel-"), "--json"],
         args.timeout)
     report = json.loads(out)
@@ -123,10 +130,10 @@ def easel_outputs(engine, args, work):
     def trace(guidance_scale):
         path = work / f"{engine}.safetensors"
         options = argparse.Namespace(**{**vars(args), "guidance_scale": guidance_scale})
-        run_process([args.easel, "generate", *picture_arguments(options), "--num-images-per-prompt",
-                     str(args.batch_size), "--sampler", "ddim", "--dtype", engine.removeprefix("easel-"),
-                     "--initial-latents", work / "latents.safetensors", "--out-dir", work / "pictures", "--trace", path,
-                     "--quiet"], args.timeout)
+        run_process([args.easel, "generate", *easel_model(args), *picture_arguments(options),
+                     "--num-images-per-prompt", str(args.batch_size), "--sampler", "ddim", "--dtype",
+                     engine.removeprefix("easel-"), "--initial-latents", work / "latents.safetensors", "--out-dir",
+                     work / "pictures", "--trace", path, "--quiet"], args.timeout)
         return load_file(str(path))
 
     # At a scale of 1 the prediction is the conditional one; a little above, both branches still run in one batch.
@@ -346,8 +353,9 @@ def benchmark(label, args, engines, left_out, work):
 def chart(report, about):
     values = report["summary"]
     engines = [e for e in report["results"] if e in values]
-    title = f"Stable Diffusion 1.5, {report['options']['width']}×{report['options']['height']}, guidance, " \
-            f"{about['threads']} threads, {about['cpu']}"
+    xl = (Path(report["options"]["model"]) / "text_encoder_2").exists()
+    title = f"Stable Diffusion {'XL' if xl else '1.5'}, {report['options']['width']}×{report['options']['height']}, " \
+            f"guidance, {about['threads']} threads, {about['cpu']}"
     panels = [("UNet step", "s", "step", 1), ("VAE decode", "s", "decode", 1), ("20 steps, end to end", "s", "twenty_steps", 1),
               ("peak memory", "GB", "peak_memory_bytes", 1e-9)]
     return bar_chart(title, [(heading, unit, [(e, values[e][key] * factor) for e in engines])
@@ -358,6 +366,8 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--easel", help="path of the easel command")
+    parser.add_argument("--easel-model", help="the same model in another form, such as one file in LDM names, for easel")
+    parser.add_argument("--easel-tokenizer", help="the vocabulary for a file that holds none")
     parser.add_argument("--engines", default=DEFAULT_ENGINES, help="comma-separated, in this order (default %(default)s); "
                         "also: diffusers-fp32-cl (channels last), sdcpp-fp16-fa (flash attention)")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds; the best counts (default %(default)s)")

@@ -7,6 +7,7 @@
 bench.py calls these. A run prints one JSON object on its last line of stdout: seconds for
 load, text_encode (both prompts), steps (one per UNet call with guidance, both branches in one
 batch) and decode, and `first_step_at`, the time since the epoch at which the first step began.
+The model is a folder of Stable Diffusion 1.x, 2.x or XL.
 It writes `unet` (the conditional half of the first UNet output), `latents` and `decoded` to
 WORK/<engine>.npz. All engines run the same DDIM steps without noise, which are
 x ← c_x·x + c_e·eps with coefficients from `prepare`, so that an engine without schedulers
@@ -33,18 +34,48 @@ def clock():
 def load_pipeline(model, dtype):
     """The diffusers pipeline with its weights in `dtype`."""
     import torch
-    from diffusers import StableDiffusionPipeline
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(
-        model, dtype=dtype, local_files_only=True, safety_checker=None, requires_safety_checker=False)
-    for part in (pipe.unet, pipe.vae, pipe.text_encoder):
+    xl = (Path(model) / "text_encoder_2").exists()
+    extra = {"add_watermarker": False} if xl else {"safety_checker": None, "requires_safety_checker": False}
+    pipe = (StableDiffusionXLPipeline if xl else StableDiffusionPipeline).from_pretrained(
+        model, dtype=dtype, local_files_only=True, **extra)
+    for part in filter(None, (pipe.unet, pipe.vae, pipe.text_encoder, getattr(pipe, "text_encoder_2", None))):
         part.to(dtype).eval().requires_grad_(False)
     torch.set_grad_enabled(False)
     return pipe
 
 
+def encode(pipe, args):
+    """What the UNet is told of the prompts: [embeddings] or, for XL, [embeddings, pooled embeddings, sizes], rows of the
+    negative prompt first."""
+    import torch
+
+    both = pipe.encode_prompt(args.prompt, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=True,
+                              negative_prompt=args.negative_prompt)
+    rows = [torch.cat([both[1], both[0]])]
+    if len(both) == 4:
+        size = (args.height, args.width)
+        ids = torch.tensor([[*size, 0, 0, *size]] * 2, dtype=rows[0].dtype)
+        rows += [torch.cat([both[3], both[2]]), ids]
+    return [r.repeat_interleave(args.batch_size, 0) for r in rows]
+
+
+def call_unet(unet, sample, timestep, embeds, pooled=None, time_ids=None):
+    added = None if pooled is None else {"text_embeds": pooled, "time_ids": time_ids}
+    return unet(sample, timestep, embeds, added_cond_kwargs=added, return_dict=False)[0]
+
+
+def text_encoders(pipe):
+    """[(tokenizer, encoder)], one or two."""
+    pairs = [(pipe.tokenizer, pipe.text_encoder)]
+    if hasattr(pipe, "text_encoder_2"):
+        pairs.append((pipe.tokenizer_2, pipe.text_encoder_2))
+    return pairs
+
+
 def prepare(args):
-    """Writes WORK/shared.npz: initial latents, text token ids, embeddings [2·N,77,D], timesteps, coefficients.
+    """Writes WORK/shared.npz: initial latents, token ids, what encode() gives, timesteps, coefficients.
 
     Also WORK/latents.safetensors for engines that read a file.
     """
@@ -66,16 +97,15 @@ def prepare(args):
         then = (scheduler.alphas_cumprod[before] if before >= 0 else scheduler.final_alpha_cumprod).double()
         c_x.append((then / now).sqrt().item())
         c_e.append(((1 - then).sqrt() - (then * (1 - now) / now).sqrt()).item())
-    positive, negative = pipe.encode_prompt(args.prompt, "cpu", 1, True, args.negative_prompt)
-    ids = pipe.tokenizer([args.negative_prompt, args.prompt], padding="max_length", truncation=True,
-                         max_length=pipe.tokenizer.model_max_length, return_tensors="np").input_ids
+    conditions = {f"condition_{i}": c.numpy() for i, c in enumerate(encode(pipe, args))}
+    ids = {f"input_ids_{i}": tokenizer([args.negative_prompt, args.prompt], padding="max_length", truncation=True,
+                                       max_length=tokenizer.model_max_length, return_tensors="np").input_ids
+           for i, (tokenizer, _) in enumerate(text_encoders(pipe))}
     shape = (args.batch_size, pipe.unet.config.in_channels, args.height // 8, args.width // 8)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(args.seed)).numpy()
     work = Path(args.work)
-    np.savez(work / "shared.npz", latents=latents, input_ids=ids,
-             embeds=torch.cat([negative, positive]).repeat_interleave(args.batch_size, 0).numpy(),
-             timesteps=scheduler.timesteps.numpy(), c_x=c_x, c_e=c_e,
-             scaling_factor=pipe.vae.config.scaling_factor)
+    np.savez(work / "shared.npz", latents=latents, **ids, **conditions, timesteps=scheduler.timesteps.numpy(), c_x=c_x,
+             c_e=c_e, scaling_factor=pipe.vae.config.scaling_factor)
     save_file({"latents": latents}, str(work / "latents.safetensors"))
     return {"timesteps": scheduler.timesteps.tolist()}
 
@@ -94,15 +124,14 @@ def run_diffusers(args, dtype_name, channels_last):
         pipe.vae.to(memory_format=torch.channels_last)
     seconds = {"load": clock() - start}
     start = clock()
-    positive, negative = pipe.encode_prompt(args.prompt, "cpu", 1, True, args.negative_prompt)
-    embeds = torch.cat([negative, positive]).repeat_interleave(args.batch_size, 0)
+    conditions = encode(pipe, args)
     seconds["text_encode"] = clock() - start
     x = torch.from_numpy(shared["latents"])
     half, unet = len(x), None
     seconds["steps"], seconds["first_step_at"] = [], time.time()
     for t, c_x, c_e in zip(shared["timesteps"], shared["c_x"], shared["c_e"]):
         start = clock()
-        both = pipe.unet(torch.cat([x, x]).to(dtype), torch.tensor(t), embeds).sample.float()
+        both = call_unet(pipe.unet, torch.cat([x, x]).to(dtype), torch.tensor(t), *conditions).float()
         eps = both[:half] + args.guidance_scale * (both[half:] - both[:half])
         x = float(c_x) * x + float(c_e) * eps
         seconds["steps"].append(clock() - start)
@@ -114,47 +143,77 @@ def run_diffusers(args, dtype_name, channels_last):
 
 
 def convert(args):
-    """Converts text encoder, UNet (both branches in one batch) and VAE decoder to OpenVINO models with static shapes."""
+    """Converts text encoder, UNet (both branches in one batch) and VAE decoder to OpenVINO models with static shapes,
+    unless those of an earlier run are there."""
     import openvino
     import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from openvino.frontend.pytorch import patch_model
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    torch.set_num_threads(args.threads)
-    pipe = load_pipeline(args.model, torch.float32)
     work = Path(args.work)
     shared = np.load(work / "shared.npz")
+    made_for = {"openvino": openvino.__version__, "model": str(Path(args.model).resolve()),
+                "latents": list(shared["latents"].shape), "fp16": args.compress_to_fp16}
+    record = work / "converted.json"
+    if record.exists() and json.loads(record.read_text()) == made_for:
+        return made_for
+    torch.set_num_threads(args.threads)
+    torch.set_grad_enabled(False)
+    # From 16-bit weights OpenVINO makes graphs that compute in fp32, in half the memory.
+    dtype = torch.float16 if args.compress_to_fp16 else torch.float32
+    xl = (Path(args.model) / "text_encoder_2").exists()
 
     class Unet(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.unet = pipe.unet
+            self.unet = UNet2DConditionModel.from_pretrained(args.model, subfolder="unet", dtype=dtype)
 
         def forward(self, sample, timestep, embeds):
-            return self.unet(sample, timestep, embeds, return_dict=False)[0]
+            return call_unet(self.unet, sample, timestep, embeds)
+
+    class UnetXL(Unet):
+        def forward(self, sample, timestep, embeds, pooled, time_ids):
+            return call_unet(self.unet, sample, timestep, embeds, pooled, time_ids)
 
     class Text(torch.nn.Module):
-        def __init__(self):
+        def __init__(self, kind, folder):
             super().__init__()
-            self.text = pipe.text_encoder
+            self.text = kind.from_pretrained(args.model, subfolder=folder, dtype=dtype)
 
         def forward(self, input_ids):
-            return self.text(input_ids).last_hidden_state
+            if not xl:
+                return self.text(input_ids).last_hidden_state
+            out = self.text(input_ids, output_hidden_states=True)
+            return out.hidden_states[-2], out[0]
 
     class Decoder(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.vae = pipe.vae
+            self.vae = AutoencoderKL.from_pretrained(args.model, subfolder="vae", dtype=dtype)
 
         def forward(self, latents):
             return self.vae.decode(latents, return_dict=False)[0]
 
-    x = torch.from_numpy(shared["latents"])
-    embeds = torch.from_numpy(shared["embeds"])
-    for name, module, example in [("unet", Unet(), (torch.cat([x, x]), torch.tensor([999.0]), embeds)),
-                                  ("text", Text(), (torch.from_numpy(shared["input_ids"]),)),
-                                  ("decoder", Decoder(), (x,))]:
-        model = openvino.convert_model(module, example_input=example, input=[tuple(e.shape) for e in example])
-        openvino.save_model(model, work / f"{name}.xml", compress_to_fp16=False)
-    return {"openvino": openvino.__version__}
+    def of_shared(kind, count):
+        return tuple(torch.from_numpy(shared[f"{kind}_{i}"]) for i in range(count))
+
+    # One at a time: the traced graph of SDXL's UNet leaves no room for another network.
+    def save(name, module, example):
+        if args.compress_to_fp16:
+            getattr(patch_model, "__make_16bit_traceable")(module)
+        model = openvino.convert_model(module.eval(), example_input=example, input=[tuple(e.shape) for e in example])
+        openvino.save_model(model, work / f"{name}.xml", compress_to_fp16=args.compress_to_fp16)
+
+    ids, x = of_shared("input_ids", 2 if xl else 1), torch.from_numpy(shared["latents"])
+    save("text_0", Text(CLIPTextModel, "text_encoder"), ids[:1])
+    if xl:
+        save("text_1", Text(CLIPTextModelWithProjection, "text_encoder_2"), ids[1:])
+    save("decoder", Decoder(), (x,))
+    save("unet", (UnetXL if xl else Unet)(), (torch.cat([x, x]), torch.tensor([999.0]),
+                                              *of_shared("condition", 3 if xl else 1)))
+    record.write_text(json.dumps(made_for))
+    return made_for
 
 
 def run_openvino(args, dtype_name):
@@ -167,13 +226,17 @@ def run_openvino(args, dtype_name):
     options = {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[dtype_name],
                "INFERENCE_NUM_THREADS": args.threads, "PERFORMANCE_HINT": "LATENCY"}
     start = clock()
-    text = core.compile_model(core.read_model(work / "text.xml"), "CPU", options)
+    texts = [core.compile_model(core.read_model(path), "CPU", options) for path in sorted(work.glob("text_*.xml"))]
     unet = core.compile_model(core.read_model(work / "unet.xml"), "CPU", options)
     decoder = core.compile_model(core.read_model(work / "decoder.xml"), "CPU", options)
     seconds = {"load": clock() - start, "steps": []}
     start = clock()
-    embeds = next(iter(text.create_infer_request().infer([shared["input_ids"]]).values()))
-    embeds = np.repeat(embeds, args.batch_size, 0)
+    encoded = [list(text.create_infer_request().infer([shared[f"input_ids_{i}"]]).values())
+               for i, text in enumerate(texts)]
+    conditions = [np.concatenate([states for states, *_ in encoded], -1)]
+    if len(texts) == 2:
+        conditions += [encoded[1][1], shared["condition_2"][::args.batch_size]]
+    conditions = [np.repeat(c, args.batch_size, 0) for c in conditions]
     seconds["text_encode"] = clock() - start
     unet_request, decoder_request = unet.create_infer_request(), decoder.create_infer_request()
     x = shared["latents"]
@@ -181,7 +244,7 @@ def run_openvino(args, dtype_name):
     seconds["first_step_at"] = time.time()
     for t, c_x, c_e in zip(shared["timesteps"], shared["c_x"], shared["c_e"]):
         start = clock()
-        outputs = unet_request.infer([np.concatenate([x, x]), np.array([t], np.float32), embeds])
+        outputs = unet_request.infer([np.concatenate([x, x]), np.array([t], np.float32), *conditions])
         both = next(iter(outputs.values()))
         eps = both[:half] + np.float32(args.guidance_scale) * (both[half:] - both[:half])
         x = np.float32(c_x) * x + np.float32(c_e) * eps
@@ -251,6 +314,8 @@ def add_arguments(parser):
     parser.add_argument("--batch-size", type=int, default=1, help="pictures at a time (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--compress-to-fp16", action="store_true",
+                        help="OpenVINO's files in fp16, half as large (weights made as bf16 lose nothing by it)")
 
 
 def main():

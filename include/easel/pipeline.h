@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <easel/cancel.h>
+#include <easel/ip_adapter.h>
 #include <easel/lora.h>
 #include <easel/picture_inputs.h>
 #include <easel/profile.h>
@@ -36,15 +37,18 @@ struct LoadOptions {
   Precision text_encoder = Precision::automatic;
   int threads = 0;  ///< 0: one per physical core
   /// Folders with vocab.json and merges.txt, for the text encoders of --text-encoder and --text-encoder-2; empty: the
-  /// model's own, and where there is none for the second (single files), that of the first.
+  /// model's own, and where there is none for the second (single files), that of the first. A single file that is given
+  /// none takes the folder `tokenizer` (and `tokenizer_2`) beside it, else that in the first of `tokenizer_dirs`.
   std::string tokenizer, tokenizer_2;
+  std::vector<std::string> tokenizer_dirs;
   /// Files or component folders that replace parts of the model; empty: its own. Any container, original or diffusers
   /// names, also whole checkpoints, of which the one part is taken. text_encoder_2: SDXL's OpenCLIP-bigG.
   std::string unet_file, vae_file, text_encoder_file, text_encoder_2_file;
   std::string prediction_type;  ///< "epsilon", "v_prediction" or "sample" (x0); empty: what the model's files say
   std::vector<std::string> embeddings;  ///< textual inversions: .safetensors files, and folders of them
   std::vector<std::string> lora_dirs;   ///< folders in which LoRAs are looked up by name, also below them
-  bool keep_text_encoder = true;        ///< false: its memory is given back once the prompts of a call are encoded
+  /// false: the memory of the encoders of texts and of pictures as prompts is given back once a call's are encoded.
+  bool keep_text_encoder = true;
   /// Resident bytes of the process that no request may exceed; 0: what the machine has. A request that fits in no way
   /// is refused before it runs, with out_of_memory and a line that says what would fit.
   int64_t memory_limit = 0;
@@ -108,10 +112,11 @@ struct NoiseRules {
 struct SizeConditions {
   int64_t original_width = 0, original_height = 0;  ///< before it was scaled for training; 0: the size that is made
   int64_t crop_top = 0, crop_left = 0;
-  int64_t target_width = 0, target_height = 0;  ///< 0: the size that is made; not read by the refiner
+  int64_t target_width = 0, target_height = 0;  ///< 0: the size that is made
 };
 
-/// Beside the prompts; models without such inputs do not read it.
+/// Beside the prompts. A request that gives a model what it is not told of is refused: sizes to others than SDXL, a
+/// target size to the refiner, scores to all but the refiner.
 struct AddedConditions {
   SizeConditions size;
   std::optional<SizeConditions> negative_size;                 ///< for the negative prompt; nothing: the same
@@ -123,6 +128,9 @@ struct TextToImageRequest {
   std::string prompt;  ///< UTF-8
   /// Nothing differs from "" in SDXL, whose base was trained with zeros for an absent prompt. Other models encode "".
   std::optional<std::string> negative_prompt;
+  /// What SDXL's second text encoder is given instead; empty: the same as the first. Those of the negative prompt count
+  /// only beside one. Not in the style a1111, and not for models with one encoder.
+  std::string prompt_2, negative_prompt_2;
   /// What marks in the prompts mean. "plain" or "": nothing; what is longer than the encoder's input is cut with a
   /// warning. "comfy", "a1111": weights, chunks and more as these programs have them, see docs/PROMPTS.md.
   std::string prompt_style;
@@ -143,6 +151,7 @@ struct TextToImageRequest {
   /// before. In the style a1111, <lora:name:weight> in the prompt adds more.
   std::vector<Lora> loras;
   LoraMode lora_mode = LoraMode::merge;
+  std::vector<IpAdapter> ip_adapters;  ///< pictures as prompts, beside the text
   uint64_t seed = 0;
   int64_t width = 0, height = 0;  ///< pixels, multiples of the VAE's factor (8); 0: the picture's or the model's own
   PictureInputs image;            ///< a picture to begin from, and what of it is drawn anew
@@ -186,7 +195,7 @@ struct StepProgress {
 struct Timings {
   double load = 0, compile = 0, text_encode = 0;
   double lora = 0;             ///< reading adapters and evaluating packed weights again
-  double image_encode = 0;     ///< reading and encoding a picture to begin from
+  double image_encode = 0;     ///< reading and encoding pictures: to begin from, and as prompts
   std::vector<double> steps;   ///< one per denoiser run, batch after batch
   std::vector<double> decode;  ///< one per batch
   double total = 0;

@@ -19,12 +19,12 @@ namespace {
 constexpr const char* kHelp =
     R"(Usage: easel convert INPUT OUTPUT [options]
        easel convert A B [C] OUTPUT --weights X,Y[,Z] | --add-difference X
-Writes a model, or any file of tensors, in another form. INPUT: .safetensors, .ckpt, .pt, .pth, .bin,
-.gguf, an index of shards, or a diffusers folder. OUTPUT: .safetensors, .gguf, or a new folder
+Writes a model, or any file of tensors, in another form. INPUT: .safetensors, .ckpt, .pt, .pth,
+.bin, .gguf, an index of shards, or a diffusers folder. OUTPUT: .safetensors, .gguf, or a new folder
 (diffusers layout).
 
   --dtype TYPE           fp32, fp16, bf16, f8_e4m3, f8_e5m2; for .gguf also q8_0, q6_k, q5_k, q5_1,
-                         q5_0, q4_k, q4_1, q4_0. Default: as stored
+                         q5_0, q4_k, q4_1, q4_0, iq4_nl, iq4_xs, q3_k, q2_k. Default: as stored
   --names NAMES          keep, original or diffusers; default: keep, and original names for a folder
                          that becomes a file
   --component PART       unet, vae, text_encoder or text_encoder_2 alone, in a file

@@ -75,7 +75,9 @@ class Generation {
 
     bar_.phase("loading the model");
     TextToImagePipeline pipeline = TextToImagePipeline::load(job.model.path, job.load);
-    for (const TextToImageRequest& request : job.requests) pipeline.validate(request);
+    leave_out_of_picture(job, options_, pipeline.info(), [this](const std::string& message) { warn(message); });
+    for (const TextToImageRequest& request : job.requests)
+      pipeline.validate(job.refiner ? first_half(job, request) : request);
     if (job.refiner) load_refiner(job);
     folder.create();
     if (options_.preview_every) show_previews(job, pipeline, folder);
@@ -88,7 +90,7 @@ class Generation {
     bar_.phase("encoding the prompt");
     std::vector<TextToImageRequest> left;
     for (size_t i = 0; i < job.requests.size(); ++i)
-      if (!done_.contains(i)) left.push_back(job.requests[i]);
+      if (!done_.contains(i)) left.push_back(job.refiner ? first_half(job, job.requests[i]) : job.requests[i]);
     if (left.size() > 1) add(seconds_, pipeline.encode_prompts(left));
     for (size_t i = 0; i < job.requests.size(); ++i) draw(job, i, pipeline, folder);
     if (options_.save_grid && !grid_.empty()) write_grid(job, folder);
@@ -134,6 +136,9 @@ class Generation {
   static TextToImageRequest first_half(const Job& job, TextToImageRequest request) {
     request.sampling.denoising_end = job.refiner_start;
     request.latents_only = true;
+    // Scores are for the second model.
+    request.added.aesthetic_score = AddedConditions().aesthetic_score;
+    request.added.negative_aesthetic_score = AddedConditions().negative_aesthetic_score;
     return request;
   }
 
@@ -143,6 +148,12 @@ class Generation {
     request.initial_latents.reset();
     // Adapters are the first model's.
     request.loras.clear();
+    request.ip_adapters.clear();
+    // So are the texts of its second encoder; the refiner's only one reads the prompt, as in diffusers.
+    request.prompt_2 = request.negative_prompt_2 = "";
+    for (SizeConditions* size :
+         {&request.added.size, request.added.negative_size ? &*request.added.negative_size : nullptr})
+      if (size) size->target_width = size->target_height = 0;
     if (text::parse_prompt_style(request.prompt_style) == text::PromptStyle::a1111)
       request.prompt = text::take_lora_tags(request.prompt).text;
     return request;

@@ -42,8 +42,11 @@ two weight files differ; or how a prompt is read.
   --device cpu  --threads N
   --memory-limit BYTES, --offload, --expand-weights, --vae-tiling on|off|auto    as in generate
   --prompt TEXT                 how it is read: conditionings, schedule, chunks, tokens, weights
-  --prompt-style, --negative-prompt, --steps, --seed, --clip-skip, --embedding     as for generate
+  --prompt-style, --negative-prompt, --prompt-2, --negative-prompt-2, --steps, --seed, --clip-skip,
+  --embedding                   as for generate
   --lora FILE[:WEIGHT], --lora-dir DIR, --lora-mode merge|runtime    as for generate
+  --ip-adapter FILE, --ip-adapter-image FILE, --image-encoder DIR|FILE, --ip-adapter-blocks,
+                                --ip-adapter-start, --ip-adapter-end    as for generate
   --kernels                     for every layer, the kernel chosen and why others were not;
                                 with --json every distinct call and the rows it could take
   --diff A B                    the differences of two weight files
@@ -107,10 +110,11 @@ int inspect(std::span<const std::string> args) {
   std::optional<std::string> target;
   std::optional<int64_t> width, height, images, batch, steps, clip_skip;
   std::optional<double> guidance_scale;
-  std::optional<std::string> prompt, negative_prompt, prompt_style;
+  std::optional<std::string> prompt, negative_prompt, prompt_2, negative_prompt_2, prompt_style;
   std::optional<uint64_t> seed;
   std::optional<std::string> sampler, scheduler, out_dir;
   SamplingArguments sampling;
+  IpAdapterArguments ip_adapters;
   std::optional<std::string> diff;
   bool kernels = false, json = false, no_hash = false, schedule = false;
   Arguments arguments("inspect", kHelp);
@@ -123,6 +127,8 @@ int inspect(std::span<const std::string> args) {
   arguments.number("--guidance-scale", guidance_scale, -HUGE_VAL);
   arguments.text("--prompt", prompt);
   arguments.text("--negative-prompt", negative_prompt);
+  arguments.text("--prompt-2", prompt_2);
+  arguments.text("--negative-prompt-2", negative_prompt_2);
   arguments.text("--prompt-style", prompt_style);
   arguments.whole("--steps", steps, 1, 10000);
   arguments.seed("--seed", seed);
@@ -133,6 +139,7 @@ int inspect(std::span<const std::string> args) {
   arguments.text("--scheduler", scheduler);
   arguments.text("--out-dir", out_dir);
   sampling.add_to(arguments);
+  ip_adapters.add_to(arguments);
   arguments.text("--diff", diff);
   arguments.flag("--no-hash", no_hash);
   arguments.flag("--json", json);
@@ -144,8 +151,12 @@ int inspect(std::span<const std::string> args) {
   }
   if (prompt) check_utf8("--prompt", *prompt);
   if (negative_prompt) check_utf8("--negative-prompt", *negative_prompt);
+  if (prompt_2) check_utf8("--prompt-2", *prompt_2);
+  if (negative_prompt_2) check_utf8("--negative-prompt-2", *negative_prompt_2);
   for (const auto& [option, given] : {std::pair("--prompt-style", prompt_style.has_value()),
                                       {"--negative-prompt", negative_prompt.has_value()},
+                                      {"--prompt-2", prompt_2.has_value()},
+                                      {"--negative-prompt-2", negative_prompt_2.has_value()},
                                       {"--steps", steps.has_value() && !schedule},
                                       {"--seed", seed.has_value()}})
     if (given && !prompt) fail(ErrorCode::invalid_argument, "{}: expected together with --prompt", option);
@@ -168,6 +179,8 @@ int inspect(std::span<const std::string> args) {
   request.guidance_scale = guidance_scale.value_or(request.guidance_scale);
   request.prompt = prompt.value_or("");
   request.negative_prompt = negative_prompt;
+  request.prompt_2 = prompt_2.value_or("");
+  request.negative_prompt_2 = negative_prompt_2.value_or("");
   request.prompt_style = prompt_style.value_or("");
   request.steps = static_cast<int>(steps.value_or(request.steps));
   request.seed = seed.value_or(0);
@@ -177,6 +190,7 @@ int inspect(std::span<const std::string> args) {
   sampling.apply(request);
   request.loras = model.adapters();
   request.lora_mode = model.adapter_mode();
+  request.ip_adapters = ip_adapters.ip_adapters();
   if (schedule) return inspect_schedule(pipeline, request, out_dir.value_or("outputs"), json);
   std::string text = prompt ? pipeline.describe_prompt(request, json)
                      : json ? pipeline.describe_json(request, kernels)

@@ -12,6 +12,7 @@
 #include "cli/progress_bar.h"
 #include "io/sha256.h"
 #include "pipelines/families.h"
+#include "pipelines/ip_adapter_file.h"
 #include "pipelines/lora_file.h"
 
 namespace easel::cli {
@@ -93,6 +94,49 @@ Json json_of(const LoraReport& lora) {
           {"alphas", lora.alphas},         {"not_read", lora.other}};
 }
 
+/// What there is to say about an IP-Adapter.
+struct IpAdapterReport {
+  std::string problem;  ///< why it cannot be used; then nothing else
+  std::string kind, family, reads;
+  int64_t cross_attention_dim = 0;
+  size_t layers = 0;
+};
+
+IpAdapterReport report_ip_adapter(const std::string& path) {
+  IpAdapterReport out;
+  try {
+    const auto file = pipelines::IpAdapterFile::open(path);
+    const models::IpAdapterConfig& config = file->config();
+    out.kind = file->kind();
+    out.family = file->family();
+    out.cross_attention_dim = config.cross_attention_dim;
+    out.layers = file->layers();
+    out.reads = fmt::format("{} {}", config.kind == models::IpAdapterKind::plain ? "projection_dim" : "hidden_size",
+                            config.image_dim);
+  } catch (const Error& error) {
+    out.problem = error.what();
+  }
+  return out;
+}
+
+void print_ip_adapter(const IpAdapterReport& adapter) {
+  if (!adapter.problem.empty()) return print(fmt::format("  adapter     cannot be used: {}", adapter.problem));
+  print(fmt::format("  adapter     {}", adapter.kind));
+  print(fmt::format("  for         {} (cross_attention_dim {}, {} attention layers)",
+                    adapter.family.empty() ? "models of no published width" : adapter.family,
+                    adapter.cross_attention_dim, adapter.layers));
+  print(fmt::format("  sees with   an image encoder of {}", adapter.reads));
+}
+
+Json json_of(const IpAdapterReport& adapter) {
+  if (!adapter.problem.empty()) return {{"problem", adapter.problem}};
+  return {{"kind", adapter.kind},
+          {"for", adapter.family},
+          {"cross_attention_dim", adapter.cross_attention_dim},
+          {"attention_layers", adapter.layers},
+          {"image_encoder", adapter.reads}};
+}
+
 std::vector<int64_t> list(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
 }  // namespace
@@ -124,6 +168,8 @@ void inspect_weights(const std::string& path, bool json, bool hash) {
     for (const io::TensorFile& file : files.files()) hashes.push_back(hash_of(file.path()));
   std::optional<LoraReport> lora;
   if (identity.find(pipelines::Part::lora)) lora = report_lora(path);
+  std::optional<IpAdapterReport> ip_adapter;
+  if (identity.summary().starts_with("IP-Adapter")) ip_adapter = report_ip_adapter(path);
   if (json) {
     Json out = {{"file", path},
                 {"container", container},
@@ -143,6 +189,7 @@ void inspect_weights(const std::string& path, bool json, bool hash) {
       for (size_t i = 0; i < hashes.size(); ++i) out["sha256"][files.files()[i].path()] = hashes[i];
     }
     if (lora) out["lora"] = json_of(*lora);
+    if (ip_adapter) out["ip_adapter"] = json_of(*ip_adapter);
     out["metadata"] = metadata;
     out["tensors"] = Json::array();
     for (const io::TensorFile& file : files.files())
@@ -157,6 +204,7 @@ void inspect_weights(const std::string& path, bool json, bool hash) {
   print(fmt::format("  family      {}", identity.summary()));
   print(fmt::format("  because     {}", identity.evidence()));
   if (lora) print_lora(*lora);
+  if (ip_adapter) print_ip_adapter(*ip_adapter);
   if (!identity.prediction_type.empty())
     print(fmt::format("  prediction  {} ({})", identity.prediction_type, identity.prediction_reason));
   print(fmt::format("  dtypes      {}", kinds));

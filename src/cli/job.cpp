@@ -125,7 +125,7 @@ PictureArguments pictures_of(const GenerateOptions& options, const PictureMetada
 std::string content_hash(const Tensor& values) {
   uint64_t hash = 14695981039346656037u;
   std::string shape;
-  for (const int64_t dim : values.shape()) shape += (shape.empty() ? "" : "x") + std::to_string(dim);
+  for (const int64_t dim : values.shape()) shape += fmt::format("{}{}", shape.empty() ? "" : "x", dim);
   for (const std::byte byte : std::span(values.raw(), static_cast<size_t>(values.bytes())))
     hash = (hash ^ static_cast<uint64_t>(byte)) * 1099511628211u;
   return fmt::format("{}-{:016x}", shape, hash);
@@ -173,6 +173,8 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
   base.loras = model.adapters();
   base.lora_mode = model.adapter_mode();
   base.negative_prompt = either(options.negative_prompt, picture.negative_prompt);
+  base.prompt_2 = either(options.prompt_2, picture.prompt_2).value_or("");
+  base.negative_prompt_2 = either(options.negative_prompt_2, picture.negative_prompt_2).value_or("");
   base.prompt_style = either(options.prompt_style, picture.prompt_style).value_or("");
   base.clip_skip = static_cast<int>(either(options.clip_skip, picture.clip_skip).value_or(0));
   base.steps = static_cast<int>(either(options.steps, picture.steps).value_or(base.steps));
@@ -195,6 +197,11 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
 
   job.pictures = pictures_of(options, picture, warn);
   base.high_res_fix = high_res_fix(job.pictures);
+  job.ip_adapters = options.ip_adapters.over(picture.ip_adapters);
+  if (options.from_image && options.ip_adapters.adapters.empty())
+    job.ip_adapters.check_hashes("--from-image " + printable(*options.from_image, 400), warn);
+  base.ip_adapters = job.ip_adapters.ip_adapters();
+  job.ip_adapters = job.ip_adapters.portable();
   const auto take_latents = [&](const char* option, const std::optional<std::string>& file,
                                 const std::optional<std::string>& of_picture, std::optional<Tensor>& latents,
                                 std::string& hash) {
@@ -233,12 +240,35 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
   return job;
 }
 
+void leave_out_of_picture(Job& job, const GenerateOptions& options, const TextToImagePipeline::Info& info,
+                          const std::function<void(const std::string&)>& warn) {
+  if (!options.from_image || info.family.starts_with("Stable Diffusion XL")) return;
+  bool left_out = false;
+  AddedArguments::each([&](const char*, const auto& all, const auto& given) { left_out |= all && !given; }, job.added,
+                       options.added);
+  job.added = options.added;
+  for (TextToImageRequest& request : job.requests) {
+    request.added = {};
+    job.added.apply(request);
+    for (auto [text, option] :
+         {std::pair(&request.prompt_2, &options.prompt_2), {&request.negative_prompt_2, &options.negative_prompt_2}}) {
+      left_out |= !text->empty() && !*option;
+      *text = option->value_or("");
+    }
+  }
+  if (left_out)
+    warn(fmt::format("--from-image {}: what it says for Stable Diffusion XL alone is left out: the model is {}",
+                     printable(*options.from_image, 400), info.family));
+}
+
 PictureMetadata describe_picture(const Job& job, size_t number, const Picture& picture,
                                  const TextToImagePipeline::Info& info, const std::string& lora_hashes) {
   const TextToImageRequest& request = job.requests[number];
   PictureMetadata m;
   m.prompt = request.prompt;
   m.negative_prompt = request.negative_prompt;
+  if (!request.prompt_2.empty()) m.prompt_2 = request.prompt_2;
+  if (!request.negative_prompt_2.empty()) m.negative_prompt_2 = request.negative_prompt_2;
   if (text::parse_prompt_style(request.prompt_style) != text::PromptStyle::plain) {
     m.prompt_style = request.prompt_style;
     if (!job.load.embeddings.empty()) m.embeddings.emplace();
@@ -259,6 +289,7 @@ PictureMetadata describe_picture(const Job& job, size_t number, const Picture& p
   m.steps = request.steps;
   const InputFiles& inputs = job.inputs[number];
   m.pictures = job.pictures;
+  m.ip_adapters = job.ip_adapters;
   const auto note_input = [](std::optional<std::string>& path, std::optional<std::string>& hash,
                              const std::string& file) {
     if (file.empty()) return;

@@ -1,6 +1,7 @@
 // What `easel generate` was asked for, from its options and from the picture of --from-image.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +22,7 @@ struct Job {
   AddedArguments added;                      ///< of the options and the picture
   SamplingArguments sampling;                ///< of the options and the picture
   PictureArguments pictures;                 ///< likewise
+  IpAdapterArguments ip_adapters;            ///< likewise, in the form of a picture's text
   std::vector<InputFiles> inputs;            ///< of each request
   std::string latents_hash;                  ///< of --initial-latents, else ""
   std::string noisy_latents_hash;            ///< of --noisy-latents, else ""
@@ -32,6 +34,11 @@ struct Job {
 /// Reads the files that the options name, but not the model. `warn` gets one line per warning.
 /// Throws invalid_argument, io or unsupported.
 Job plan_job(const GenerateOptions& options, const std::function<void(const std::string&)>& warn);
+
+/// Once the model is known: what the picture of --from-image says that concerns SDXL alone is left out, with a warning,
+/// where another model was named. What options say stays, to be refused.
+void leave_out_of_picture(Job& job, const GenerateOptions& options, const TextToImagePipeline::Info& info,
+                          const std::function<void(const std::string&)>& warn);
 
 /// How one picture of request `number` was made, for its file. lora_hashes: of all adapters that acted, see LoraHashes.
 PictureMetadata describe_picture(const Job& job, size_t number, const Picture& picture,

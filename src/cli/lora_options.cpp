@@ -17,19 +17,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Takes ":0.8" off the end. A path may hold colons, so what is no number stays.
-bool take_weight(std::string& text, double& weight) {
-  const size_t colon = text.rfind(':');
-  if (colon == std::string::npos || colon == 0) return false;
-  try {
-    weight = parse_number("", text.substr(colon + 1), -HUGE_VAL);
-  } catch (const Error&) {
-    return false;
-  }
-  text.resize(colon);
-  return true;
-}
-
 bool exists(const std::string& path) {
   std::error_code error;
   return fs::exists(path, error);
@@ -46,6 +33,18 @@ uint64_t header_bytes(const std::string& path) {
 }
 
 }  // namespace
+
+bool take_weight(std::string& text, double& weight) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0) return false;
+  try {
+    weight = parse_number("", text.substr(colon + 1), -HUGE_VAL);
+  } catch (const Error&) {
+    return false;
+  }
+  text.resize(colon);
+  return true;
+}
 
 Lora parse_lora(const std::string& text, const std::vector<std::string>& folders) {
   Lora out;

@@ -14,6 +14,9 @@ namespace easel::cli {
 /// invalid_argument or io, beginning with --lora.
 Lora parse_lora(const std::string& text, const std::vector<std::string>& folders);
 
+/// Takes ":0.8" off the end of a text. A path may hold colons, so what is no number stays; then false.
+bool take_weight(std::string& text, double& weight);
+
 /// The same for a file that need not be there: the form that parse_lora() reads, with a portable path.
 std::string format_lora(const Lora& lora);
 

@@ -12,6 +12,9 @@
 #include "io/atomic_file.h"
 #include "io/json_file.h"
 #include "io/safetensors.h"
+#include "models/clip_vision.h"
+#include "models/ip_adapter.h"
+#include "pipelines/configs.h"
 #include "pipelines/model_files.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/model_tensors.h"
@@ -26,14 +29,18 @@ namespace {
 constexpr const char* kHelp =
     R"(Usage: easel make-random CONFIG_DIR OUT_DIR [options]
        easel make-random --upscaler NAME OUT_FILE [options]
+       easel make-random --ip-adapter KIND CONFIG_DIR OUT_FILE [options]
 Writes a model with random weights into the new folder OUT_DIR. Of the diffusers folder
 CONFIG_DIR, configurations, scheduler and tokenizers are used; weights need not be there.
+CONFIG_DIR may also hold the config.json of an image encoder (CLIPVisionModelWithProjection).
 
   --seed N          the same seed gives the same weights in both layouts (0)
   --dtype TYPE      fp32, fp16 or bf16 (fp32)
   --single-file     the original one-file layout, OUT_DIR/model.safetensors, with the tokenizer
   --upscaler NAME   the safetensors file of an upscaling network instead, at its published size:
                     x4plus, x2plus, x4plus-anime-6b, general-x4v3 or animevideo
+  --ip-adapter KIND the safetensors file of an IP-Adapter for the model instead, at its published
+                    size: plain or plus, for the image encoder ViT-H
   --in-channels N   of the UNet: 9 makes an inpainting model of it, 8 an instruct-pix2pix one
 )";
 
@@ -189,10 +196,58 @@ void write_upscaler(const std::string& name, const std::string& path, DType dtyp
   std::puts(path.c_str());
 }
 
+bool is_image_encoder(const fs::path& folder) {
+  std::error_code error;
+  return fs::exists(folder / "config.json", error) && !fs::exists(folder / "model_index.json", error);
+}
+
+void write_image_encoder(const fs::path& from, const fs::path& to, DType dtype, uint64_t seed) {
+  const models::ClipVisionConfig config =
+      pipelines::clip_vision_config(io::JsonObject::from_file((from / "config.json").string()));
+  std::vector<Named> weights;
+  for (const auto& [name, shape] :
+       pipelines::weights_of({models::clip_vision_model(config, models::ClipVisionOutput::image_embeds)}))
+    weights.push_back({name, shape, {{"image_encoder." + name, shape}}});
+  OutputFolder(to.string()).create();
+  pipelines::copy_descriptions(from.string(), to.string());
+  write_weights((to / "model.safetensors").string(), weights, dtype, seed);
+  std::puts(to.string().c_str());
+}
+
+// Sizes as published for ViT-H; the resampler is as wide as the text of Stable Diffusion 1.5, else 1280.
+void write_ip_adapter(const std::string& kind, const fs::path& from, const std::string& path, DType dtype,
+                      uint64_t seed) {
+  if (kind != "plain" && kind != "plus")
+    fail(ErrorCode::invalid_argument, "--ip-adapter: expected plain or plus, found \"{}\"", printable(kind, 40));
+  const models::UNet2DConditionConfig unet = pipelines::read_diffusers_folder(from.string(), {}, false).unet;
+  models::IpAdapterConfig config;
+  config.cross_attention_dim = unet.cross_attention_dim;
+  if (kind == "plus") {
+    config.kind = models::IpAdapterKind::plus;
+    config.image_dim = 1280;
+    config.tokens = 16;
+    config.hidden_dim = unet.cross_attention_dim == 768 ? 768 : 1280;
+    config.heads = static_cast<int>(config.hidden_dim / 64);
+    config.feed_forward_dim = 4 * config.hidden_dim;
+  }
+  Shapes shapes = pipelines::weights_of({models::ip_adapter_tokens(config, 1)});
+  const std::vector<models::CrossAttentionLayer> layers = models::cross_attention_layers(unet);
+  for (size_t i = 0; i < layers.size(); ++i)
+    for (const char* name : {"to_k_ip", "to_v_ip"})
+      shapes[fmt::format("ip_adapter.{}.{}.weight", 2 * i + 1, name)] = {layers[i].channels, unet.cross_attention_dim};
+  std::vector<Named> weights;
+  for (const auto& [name, shape] : shapes) weights.push_back({name, shape, {{name, shape}}});
+  std::error_code error;
+  if (fs::exists(path, error))
+    fail(ErrorCode::io, "OUT_FILE {}: expected a new file, found something there", printable(path, 400));
+  write_weights(path, weights, dtype, seed);
+  std::puts(path.c_str());
+}
+
 }  // namespace
 
 int make_random(std::span<const std::string> args) {
-  std::optional<std::string> config_dir, out_dir, dtype_name, upscaler;
+  std::optional<std::string> config_dir, out_dir, dtype_name, upscaler, ip_adapter;
   std::optional<uint64_t> seed;
   std::optional<int64_t> in_channels;
   bool single_file = false;
@@ -203,6 +258,7 @@ int make_random(std::span<const std::string> args) {
   arguments.text("--dtype", dtype_name);
   arguments.flag("--single-file", single_file);
   arguments.text("--upscaler", upscaler);
+  arguments.text("--ip-adapter", ip_adapter);
   arguments.whole("--in-channels", in_channels, 1, 4096);
   if (!arguments.parse(args)) return 0;
   if (upscaler) {
@@ -218,8 +274,16 @@ int make_random(std::span<const std::string> args) {
   std::error_code error;
   if (!fs::is_directory(from, error))
     fail(ErrorCode::io, "CONFIG_DIR {}: expected a diffusers folder, found none", printable(*config_dir, 400));
+  if (ip_adapter) {
+    write_ip_adapter(*ip_adapter, from, to.string(), dtype, seed.value_or(0));
+    return 0;
+  }
   if (fs::exists(to, error) && !(fs::is_directory(to, error) && fs::is_empty(to, error)))
     fail(ErrorCode::io, "OUT_DIR {}: expected a new or empty folder, found something there", printable(*out_dir, 400));
+  if (is_image_encoder(from)) {
+    write_image_encoder(from, to, dtype, seed.value_or(0));
+    return 0;
+  }
   const std::vector<Component> components = read_components(from, in_channels);
   OutputFolder(to.string()).create();
 

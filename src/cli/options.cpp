@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "cli/lora_options.h"
+#include "cli/model_lookup.h"
 #include "text/prompt.h"
 #include "text/unicode.h"
 
@@ -20,13 +21,13 @@ Makes pictures from a prompt and prints their paths.
   --prompt-file FILE            one prompt per line (# comments); --resume: what --out-dir lacks
   --prompt-style STYLE          comfy or a1111: weights (a:1.2), {a|b}, …: docs/PROMPTS.md, LORA.md
   --clip-skip N, --embedding FILE|DIR, --lora FILE[:W], --lora-dir DIR, --lora-mode merge|runtime
-  --original-size, --target-size WxH, --crops-coords-top-left T,L, --aesthetic-score X, each also
-                                as --negative-…: what SDXL is told of the picture (docs/MODELS.md)
+  --prompt-2 TEXT, --original-size, --target-size WxH, --crops-coords-top-left T,L,
+      --aesthetic-score X, each also as --negative-…: what SDXL is told (docs/MODELS.md)
   --from-image PNG              make that picture again, from what its file says; options override
 
   --model DIR|FILE|NAME         folder, file (.safetensors, .ckpt, .gguf) or name (the demo model)
   --model-dir DIR               before $EASEL_MODELS (a:b:c) and ~/.local/share/easel/models
-  --tokenizer, --tokenizer-2 DIR    vocab.json and merges.txt, for single files that hold none
+  --tokenizer, --tokenizer-2 DIR    vocab.json and merges.txt, for files with none beside them
   --unet, --vae, --text-encoder, --text-encoder-2 FILE    replaces that part of the model
   --dtype, --unet-dtype, --vae-dtype, --text-encoder-dtype TYPE    fp32, bf16 (where fast) or fp16
   --device cpu  --threads N     one per physical core; --prediction-type epsilon|v_prediction|sample
@@ -46,7 +47,7 @@ Makes pictures from a prompt and prints their paths.
   --rng NAME                    torch, comfy, cuda, a1111, a1111_cpu: whose random numbers (torch)
   --variation-seed N, --variation-strength X    towards another seed; --eta-noise-seed-delta N
   --width N, --height N         pixels, multiples of 8; default: the model's size, or the picture's
-  --init-image FILE|FOLDER      begin from a picture, or draw in it: easel generate --help pictures
+  --init-image FILE|FOLDER, --ip-adapter FILE    pictures: generate --help pictures|ip-adapter
   --num-images-per-prompt N (1), --batch-size N (all)  --initial-latents FILE    noise to start from
 
   --out-dir DIR                 for img_000_steps20.png and so on (outputs); nothing is overwritten
@@ -103,6 +104,7 @@ LoadOptions ModelOptions::load_options() const {
   out.threads = static_cast<int>(threads.value_or(0));
   out.tokenizer = tokenizer.value_or("");
   out.tokenizer_2 = tokenizer_2.value_or("");
+  out.tokenizer_dirs = model_folders(model_dir);
   out.prediction_type = prediction_type.value_or("");
   out.memory_limit = memory_limit.value_or(0);
   out.offload = offload;
@@ -149,9 +151,12 @@ namespace {
 
 void add_all(Arguments& a, GenerateOptions& o) {
   a.topic("pictures", kPicturesHelp);
+  a.topic("ip-adapter", kIpAdapterHelp);
   a.positional("PROMPT", o.prompt_word);
   a.text("--prompt", o.prompt);
   a.text("--negative-prompt", o.negative_prompt);
+  a.text("--prompt-2", o.prompt_2);
+  a.text("--negative-prompt-2", o.negative_prompt_2);
   a.text("--prompt-file", o.prompt_file);
   a.text("--prompt-style", o.prompt_style);
   a.whole("--clip-skip", o.clip_skip, 1, 1000);
@@ -165,6 +170,7 @@ void add_all(Arguments& a, GenerateOptions& o) {
   o.sampling.add_to(a);
   o.added.add_to(a);
   o.pictures.add_to(a);
+  o.ip_adapters.add_to(a);
   a.seed("--seed", o.seed);
   a.whole("--width", o.width, 1, INT32_MAX);
   a.whole("--height", o.height, 1, INT32_MAX);
@@ -224,6 +230,8 @@ bool GenerateOptions::parse(std::span<const std::string> args) {
   if (prompt_style) text::parse_prompt_style(*prompt_style);
   if (prompt) check_utf8(prompt_word ? "PROMPT" : "--prompt", *prompt);
   if (negative_prompt) check_utf8("--negative-prompt", *negative_prompt);
+  if (prompt_2) check_utf8("--prompt-2", *prompt_2);
+  if (negative_prompt_2) check_utf8("--negative-prompt-2", *negative_prompt_2);
   return true;
 }
 

@@ -10,6 +10,7 @@
 
 #include "cli/added_options.h"
 #include "cli/arguments.h"
+#include "cli/ip_adapter_options.h"
 #include "cli/picture_options.h"
 #include "cli/sampling_options.h"
 
@@ -40,6 +41,7 @@ struct GenerateOptions {
   ModelOptions model;
   std::optional<std::string> prompt_word;  ///< the positional PROMPT
   std::optional<std::string> prompt, negative_prompt, prompt_file, prompt_style;
+  std::optional<std::string> prompt_2, negative_prompt_2;  ///< what SDXL's second text encoder reads
   std::optional<int64_t> clip_skip;
   std::optional<int64_t> steps, width, height, num_images_per_prompt, batch_size;
   std::optional<std::string> sampler, scheduler;
@@ -47,6 +49,7 @@ struct GenerateOptions {
   SamplingArguments sampling;
   AddedArguments added;
   PictureArguments pictures;
+  IpAdapterArguments ip_adapters;
   std::optional<uint64_t> seed;
   std::optional<std::string> initial_latents, noisy_latents, from_image, refiner;
   std::optional<double> refiner_start;

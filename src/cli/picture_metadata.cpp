@@ -19,6 +19,8 @@ void each_field(Metadata& m, Visit&& visit) {
   visit("model_path", m.model_path);
   visit("prompt", m.prompt);
   visit("negative_prompt", m.negative_prompt);
+  visit("prompt_2", m.prompt_2);
+  visit("negative_prompt_2", m.negative_prompt_2);
   visit("prompt_style", m.prompt_style);
   visit("clip_skip", m.clip_skip);
   visit("embeddings", m.embeddings);
@@ -35,6 +37,7 @@ void each_field(Metadata& m, Visit&& visit) {
   SamplingArguments::each(visit, m.sampling);
   AddedArguments::each(visit, m.added);
   PictureArguments::each(visit, m.pictures);
+  IpAdapterArguments::each(visit, m.ip_adapters);
   visit("init_image_sha256", m.init_image_sha256);
   visit("mask_sha256", m.mask_sha256);
   visit("seed", m.seed);
@@ -68,6 +71,9 @@ struct Reader {
   void operator()(const char* key, std::optional<std::vector<std::string>>& out) const {
     if (object.has(key)) out = object.strings(key);
   }
+  void operator()(const char* key, std::vector<std::string>& out) const {
+    if (object.has(key)) out = object.strings(key);
+  }
   void operator()(const char* key, std::optional<int64_t>& out) const {
     if (object.has(key)) out = object.integer(key, std::string_view(key) == "mask_grow" ? -1000 : 0, INT32_MAX);
   }
@@ -90,7 +96,11 @@ struct Reader {
 io::PngText to_png_text(const PictureMetadata& metadata) {
   nlohmann::ordered_json json = {{"version", EASEL_VERSION}};
   each_field(metadata, [&](const char* key, const auto& value) {
-    if (value) json[key] = *value;
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, std::vector<std::string>>) {
+      if (!value.empty()) json[key] = value;
+    } else if (value) {
+      json[key] = *value;
+    }
   });
   return {{"parameters", to_a1111(metadata)}, {"easel", json.dump()}};
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/added_options.h"
+#include "cli/ip_adapter_options.h"
 #include "cli/picture_options.h"
 #include "cli/sampling_options.h"
 #include "io/png.h"
@@ -16,6 +17,7 @@ namespace easel::cli {
 /// Everything a picture depends on. Fields that a foreign picture does not tell are empty.
 struct PictureMetadata {
   std::optional<std::string> prompt, negative_prompt;
+  std::optional<std::string> prompt_2, negative_prompt_2;    ///< where they are given
   std::optional<std::string> prompt_style;                   ///< where it is not plain
   std::optional<int64_t> clip_skip;                          ///< where it is given
   std::optional<std::vector<std::string>> embeddings;        ///< paths given with --embedding
@@ -31,6 +33,7 @@ struct PictureMetadata {
   AddedArguments added;
   PictureArguments pictures;                                  ///< of runs that began from a picture
   std::optional<std::string> init_image_sha256, mask_sha256;  ///< of these files
+  IpAdapterArguments ip_adapters;                             ///< as portable() has them
   std::optional<uint64_t> seed;
   std::optional<std::string> unet_dtype, vae_dtype, text_encoder_dtype;
   std::optional<std::string> model;                   ///< short name

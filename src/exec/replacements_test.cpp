@@ -11,6 +11,7 @@
 
 #include "exec/session.h"
 #include "exec/weight_store.h"
+#include "graph/side_branches.h"
 #include "models/clip_text.h"
 #include "tensor/test_tensors.h"
 
@@ -212,6 +213,22 @@ TEST(Replacements, OtherShapesAndMissingWeightsAreRefusedBeforeAnythingChanges) 
   EXPECT_THROW(f.store.replace({{"w", Constant::add(w, Constant::weight("v", {4, 6}))}}), Error);
   const Tensor after = f.store.evaluate(*w);
   EXPECT_EQ(std::memcmp(before.raw(), after.raw(), static_cast<size_t>(before.bytes())), 0);
+}
+
+// Layers that come beside a model: programs are planned before their weights are there.
+TEST(WeightStore, AddedWeightsComeLater) {
+  Fixture f;
+  const std::string name = graph::added_weight("x.weight");
+  const ConstantPtr added = Constant::weight(name, {4, 3});
+  ASSERT_TRUE(graph::is_side_weight(name));
+  f.store.check(*added);
+  EXPECT_GT(f.store.working_bytes(*Constant::cast(added, DType::bf16)), 0);
+  EXPECT_THROW(f.store.evaluate(*added), Error);
+  EXPECT_THROW(f.store.check(*Constant::weight("x.weight", {4, 3})), Error) << "a model's own has to be there";
+  const Tensor values = random_tensor({4, 3}, 21);
+  f.store.replace({{name, Constant::literal(values.to(DType::f16), "first")}});
+  EXPECT_TRUE(same_bits(f.store.evaluate(*added), values.to(DType::f16).to(DType::f32)));
+  EXPECT_THROW(f.store.check(*Constant::weight(name, {4, 4})), Error);
 }
 
 }  // namespace

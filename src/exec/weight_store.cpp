@@ -70,9 +70,13 @@ Tensor WeightStore::load(const Constant& weight) const {
   return source_->load(weight.weight_name()).reshape(weight.shape());
 }
 
+bool WeightStore::awaited(const Constant& weight) const {
+  return graph::is_side_weight(weight.weight_name()) && !replacements_.contains(weight.weight_name());
+}
+
 void WeightStore::check(const Constant& constant) const {
   if (!source_) return;
-  if (constant.kind() == Constant::Kind::weight) check_outline(constant);
+  if (constant.kind() == Constant::Kind::weight && !awaited(constant)) check_outline(constant);
   for (const graph::ConstantPtr& operand : constant.operands()) check(*operand);
 }
 
@@ -80,7 +84,8 @@ graph::Graph WeightStore::marked(const graph::Graph& graph) const {
   if (!source_) return graph;
   const auto stored_as = [this](const std::string& name) {
     // What is replaced is evaluated; branches are in no file.
-    return replacements_.contains(name) ? BlockFormat::none : source_->outline(name).encoding;
+    const bool elsewhere = replacements_.contains(name) || graph::is_side_weight(name);
+    return elsewhere ? BlockFormat::none : source_->outline(name).encoding;
   };
   return graph.with_constants([&](const graph::ConstantPtr& x) { return Constant::marked(x, stored_as); });
 }
@@ -306,7 +311,7 @@ int64_t WeightStore::working_bytes(const Constant& constant) const { return work
 // What reading a weight takes: pages of the file, and where they are decoded, the values.
 int64_t WeightStore::stored_bytes(const Constant& weight) const {
   const int64_t count = weight.shape().numel();
-  if (!source_) return count * size_of(DType::f32);  // for all one knows
+  if (!source_ || awaited(weight)) return count * size_of(DType::f32);  // for all one knows
   const WeightSource::Outline stored = check_outline(weight);
   const bool decoded = stored.encoding != BlockFormat::none && stored.dtype == DType::f32;
   return count * size_of(stored.dtype) + (decoded ? bytes_in_blocks(stored.encoding, count) : 0);
@@ -324,7 +329,7 @@ int64_t WeightStore::working_bytes(const Constant& constant, bool has_target) co
     const Constant& source = weight ? constant : *operands[0];
     if (const auto found = replacements_.find(source.weight_name()); found != replacements_.end())
       return source.shape().numel() * size_of(DType::f32) + RowValues::working_bytes(*found->second) + made;
-    const bool same = source_ && check_outline(source).dtype == constant.dtype();
+    const bool same = source_ && !awaited(source) && check_outline(source).dtype == constant.dtype();
     return stored_bytes(source) + (same ? 0 : made);
   }
   int64_t sum = made;

@@ -59,7 +59,8 @@ class WeightStore {
   /// source nullptr: there are no values, only plans; check() then believes the graph's shapes and get() throws.
   WeightStore(std::shared_ptr<const WeightSource> source, device::ContextPtr context);
 
-  /// Throws io or shape_mismatch if a weight below `constant` is missing or has another shape. Reads no values.
+  /// Throws io or shape_mismatch if a weight below `constant` is missing or has another shape. Reads no values. Weights
+  /// that come beside the model (graph/side_branches.h) may still be missing.
   void check(const graph::Constant& constant) const;
   /// The graph with every weight marked as it is stored. Throws io if one is missing.
   graph::Graph marked(const graph::Graph& graph) const;
@@ -88,6 +89,8 @@ class WeightStore {
 
  private:
   WeightSource::Outline check_outline(const graph::Constant& weight) const;
+  /// Whether replace() has yet to give the weight.
+  bool awaited(const graph::Constant& weight) const;
   Tensor load(const graph::Constant& weight) const;
   Tensor stored_rows(const graph::Constant& constant) const;
   int64_t stored_bytes(const graph::Constant& weight) const;

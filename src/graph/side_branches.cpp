@@ -7,7 +7,7 @@ namespace easel::graph {
 
 namespace {
 
-constexpr std::string_view kDown = "adapter down ", kUp = "adapter up ";
+constexpr std::string_view kDown = "adapter down ", kUp = "adapter up ", kAdded = "adapter ";
 
 // "block.attn1.to_q" → "block.attn1.down_to_q": a module of its own beside the layer, so that branches of layers that
 // read the same value become one product as the layers do.
@@ -24,7 +24,8 @@ std::string side_down(const std::string& weight, int64_t rank) {
 std::string side_up(const std::string& weight, int64_t rank) {
   return std::string(kUp) + std::to_string(rank) + ": " + weight;
 }
-bool is_side_weight(const std::string& name) { return name.starts_with(kDown) || name.starts_with(kUp); }
+std::string added_weight(const std::string& name) { return std::string(kAdded) + name; }
+bool is_side_weight(const std::string& name) { return name.starts_with(kAdded); }
 
 Graph with_side_branches(const Graph& graph, const SideRanks& ranks) {
   return graph.rewrite([&](Graph::Rewriter& r, NodeId id) {

@@ -16,7 +16,9 @@ using SideRanks = std::map<std::string, int64_t>;
 /// a name stands for one shape.
 std::string side_down(const std::string& weight, int64_t rank);
 std::string side_up(const std::string& weight, int64_t rank);
-/// Whether it is such a name: no file holds it.
+/// The name of another weight that comes beside a model: of layers that a model's own file does not have.
+std::string added_weight(const std::string& name);
+/// Whether it is such a name: no file of the model holds it, and its values come by WeightStore::replace().
 bool is_side_weight(const std::string& name);
 
 /// before: %y = linear(%x, @w)                     %z = conv2d(%x, @v)

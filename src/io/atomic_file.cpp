@@ -22,6 +22,12 @@ std::string folder_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// A short name of its own: the target's name may already be as long as the file system allows.
+std::string temporary_name(const std::string& folder) {
+  std::random_device random;
+  return fmt::format("{}/.easel-{:08x}{:08x}.part", folder, random(), random());
+}
+
 void sync_folder(const std::string& folder) noexcept {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;
@@ -40,10 +46,14 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), folder_(folde
     if (!S_ISREG(info.st_mode))
       fail(ErrorCode::io, "{}: expected a regular file, found a device or pipe", printable(path_, 300));
   }
-  std::random_device random;
+  // A name comes to it through /proc alone.
+  if (::access("/proc/self/fd", X_OK) == 0) fd_ = ::open(folder_.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+  if (fd_ < 0) open_named();
+}
+
+void AtomicFile::open_named() {
   for (int attempt = 0; attempt < 100; ++attempt) {
-    // A short name of its own: the target's name may already be as long as the file system allows.
-    temporary_ = fmt::format("{}/.easel-{:08x}{:08x}.part", folder_, random(), random());
+    temporary_ = temporary_name(folder_);
     fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd_ >= 0 || errno != EEXIST) break;
   }
@@ -73,12 +83,33 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::flush() {
+void AtomicFile::sync() const {
   if (fd_ < 0) fail(ErrorCode::internal, "{}: committed twice", printable(path_, 300));
   if (::fsync(fd_) != 0 && errno != EINVAL && errno != EROFS) fail_write(errno);
+}
+
+void AtomicFile::close() {
   const int fd = fd_;
   fd_ = -1;
   if (::close(fd) != 0 && errno != EINTR) fail_write(errno);
+}
+
+// 0, or why not. Never replaces anything.
+int AtomicFile::link_as(const std::string& name) const noexcept {
+  const std::string self = "/proc/self/fd/" + std::to_string(fd_);
+  return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
+}
+
+void AtomicFile::take_temporary_name() {
+  if (!temporary_.empty()) return;
+  int error = EEXIST;
+  std::string name;
+  for (int attempt = 0; attempt < 100 && error == EEXIST; ++attempt) {
+    name = temporary_name(folder_);
+    error = link_as(name);
+  }
+  if (error != 0) fail_write(error);
+  temporary_ = name;
 }
 
 void AtomicFile::committed() noexcept {
@@ -87,13 +118,26 @@ void AtomicFile::committed() noexcept {
 }
 
 void AtomicFile::commit() {
-  flush();
+  sync();
+  take_temporary_name();  // only renaming replaces what is there
+  close();
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_write(errno);
   committed();
 }
 
 bool AtomicFile::commit_new() {
-  flush();
+  sync();
+  if (temporary_.empty()) {
+    const int error = link_as(path_);
+    if (error == EEXIST) return false;
+    if (error == 0) {
+      close();
+      sync_folder(folder_);
+      return true;
+    }
+    take_temporary_name();
+  }
+  close();
   if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE) == 0) {
     committed();
     return true;

@@ -9,9 +9,9 @@
 
 namespace easel::io {
 
-/// Writes under a temporary name in the target's folder; commit() flushes to disk and renames.
-/// Without a commit the destructor removes the temporary file, so a failure leaves nothing behind.
-/// A process that is killed outright can leave a hidden `.easel-….part` file.
+/// Writes a file without a name in the target's folder; commit() flushes to disk and gives it its name. Without a
+/// commit nothing is left behind, whatever ends the process. File systems that know no such files get one with a
+/// temporary name, which the destructor removes; a process that is killed outright leaves it there, as `.easel-….part`.
 class AtomicFile {
  public:
   /// Throws io if the folder is missing or not writable, or if `path` is a folder, a device or a pipe.
@@ -33,11 +33,15 @@ class AtomicFile {
   bool commit_new();
 
  private:
-  void flush();
+  void open_named();
+  void sync() const;
+  void close();
+  int link_as(const std::string& name) const noexcept;
+  void take_temporary_name();
   void committed() noexcept;
   [[noreturn]] void fail_write(int error) const;
 
-  std::string path_, temporary_, folder_;
+  std::string path_, temporary_, folder_;  // temporary_ empty: no name yet
   int fd_ = -1;
   uint64_t size_ = 0;
 };

@@ -1,8 +1,11 @@
 #include "io/atomic_file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <thread>
@@ -92,6 +95,23 @@ TEST(AtomicFile, AFullDiskLeavesNothing) {
   ::setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
   EXPECT_HAS(message, "/a: cannot be written: File too large");
+  EXPECT_EQ(folder.entries(), 0u);
+}
+
+TEST(AtomicFile, AKilledProcessLeavesNothing) {
+  TestFolder folder;
+  const int unnamed = ::open(folder.path().c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+  if (unnamed < 0) GTEST_SKIP() << "the file system has no files without a name";
+  ::close(unnamed);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    AtomicFile file(folder / "a");
+    file.write("half");
+    ::raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status));
   EXPECT_EQ(folder.entries(), 0u);
 }
 

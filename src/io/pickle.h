@@ -69,7 +69,8 @@ class Pickle {
   /// nullptr if `dict` has no such text key.
   const Node* find(const Node& dict, std::string_view key) const;
 
-  /// The tensors below the root, or below its "state_dict" where it has one, with the keys that lead to them as names.
+  /// The tensors below the root, or below what a training program laid them in ("state_dict", else "module" or "model"
+  /// where no tensor stands beside it), with the keys that lead to them as names.
   /// Throws io for keys that are neither text nor numbers, names that repeat, dictionaries nested deeper than 32, and
   /// shared dictionaries that expand to more than a million entries.
   std::vector<PickledTensor> named_tensors(std::string_view where) const;
@@ -81,6 +82,7 @@ class Pickle {
  private:
   friend class PickleMachine;
   struct Walk;
+  const Node* wrapped(const Node& dict) const;
   void walk(const Node& dict, std::string& name, int depth, Walk& state) const;
 
   std::vector<Node> nodes_;

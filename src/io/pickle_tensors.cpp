@@ -10,6 +10,7 @@ namespace easel::io {
 namespace {
 
 constexpr int kMaxDictionaries = 32;
+constexpr int kMaxWrappers = 4;
 constexpr size_t kMaxEntries = 200'000;  // a checkpoint of Stable Diffusion XL has 2 600
 
 void append_key(std::string& name, const Pickle::Node& key) {
@@ -32,6 +33,18 @@ const Pickle::Node* Pickle::find(const Node& dict, std::string_view key) const {
   if (dict.kind != Kind::dict) return nullptr;
   for (size_t i = 0; i + 1 < dict.items.size(); i += 2)
     if (node(dict.items[i]).kind == Kind::text && node(dict.items[i]).text == key) return &node(dict.items[i + 1]);
+  return nullptr;
+}
+
+// What a training program laid the weights in, beside its own state; nullptr where the tensors are in `dict` itself.
+const Pickle::Node* Pickle::wrapped(const Node& dict) const {
+  if (dict.kind != Kind::dict) return nullptr;
+  const Node* inner = find(dict, "state_dict");
+  if (inner && inner->kind == Kind::dict) return inner;
+  for (size_t i = 1; i < dict.items.size(); i += 2)
+    if (node(dict.items[i]).kind == Kind::tensor) return nullptr;
+  for (const char* key : {"module", "model"})
+    if ((inner = find(dict, key)) && inner->kind == Kind::dict) return inner;
   return nullptr;
 }
 
@@ -73,8 +86,12 @@ void Pickle::walk(const Node& dict, std::string& name, int depth, Walk& state) c
 
 std::vector<PickledTensor> Pickle::named_tensors(std::string_view where) const {
   Walk state{printable(where, 300), {}, {}, 0};
-  const Node* dict = find(root(), "state_dict");
-  if (!dict || dict->kind != Kind::dict) dict = &root();
+  const Node* dict = &root();
+  for (int depth = 0; depth < kMaxWrappers; ++depth) {
+    const Node* inner = wrapped(*dict);
+    if (!inner) break;
+    dict = inner;
+  }
   if (dict->kind != Kind::dict)
     fail(ErrorCode::io, "{}: expected a dictionary of tensors, found another value", state.where);
   std::string name;

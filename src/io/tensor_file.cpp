@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "base/fail.h"
+#include "io/fp8_scales.h"
 #include "io/gguf.h"
 #include "io/mapped_file.h"
 #include "io/pytorch.h"
@@ -21,6 +22,12 @@ std::string_view to_string(Container container) noexcept {
     case Container::gguf: return "GGUF";
   }
   return "?";
+}
+
+std::string_view TensorInfo::encoding() const noexcept {
+  if (packed()) return to_string(format);
+  if (!scaled()) return to_string(dtype);
+  return dtype == DType::f8_e4m3 ? "f8_e4m3_scaled" : dtype == DType::f8_e5m2 ? "f8_e5m2_scaled" : "scaled";
 }
 
 struct TensorFile::Impl {
@@ -72,6 +79,7 @@ TensorFile TensorFile::open(const std::string& path) {
   } else if (looks_like_pickle(bytes)) {
     listing = read_pytorch_legacy(bytes, path);
   } else {
+    if (bytes.empty()) fail(ErrorCode::io, "{}: expected a file of tensors, found an empty file", printable(path, 300));
     refuse_known_others(bytes, printable(path, 300));
     if (!path.ends_with(".safetensors") && !(bytes.size() > 8 && bytes[8] == std::byte{'{'}))
       fail(ErrorCode::io, "{}: expected safetensors, a PyTorch checkpoint or GGUF, found none of them",
@@ -79,6 +87,7 @@ TensorFile TensorFile::open(const std::string& path) {
     SafetensorsHeader header = parse_safetensors_header(bytes, bytes.size(), path);
     listing = {Container::safetensors, std::move(header.tensors), std::move(header.metadata), header.data_offset};
   }
+  take_fp8_scales(listing, bytes, printable(path, 300));
   return from(std::move(file), std::move(listing));
 }
 
@@ -91,6 +100,10 @@ uint64_t TensorFile::file_bytes() const noexcept { return impl_->file->bytes().s
 const TensorInfo* TensorFile::find(std::string_view name) const {
   const auto found = impl_->by_name.find(name);
   return found == impl_->by_name.end() ? nullptr : found->second;
+}
+
+bool TensorFile::absorbed(std::string_view name) const {
+  return std::ranges::find(impl_->listing.absorbed, name) != impl_->listing.absorbed.end();
 }
 
 std::span<const std::byte> TensorFile::stored_bytes(const TensorInfo& info) const {
@@ -137,6 +150,11 @@ Tensor TensorFile::tensor(std::string_view name) const {
     dequantize(info->format, data, out.data<float>(), out.numel());
     return out;
   }
+  if (info->scaled()) {
+    const Tensor out = Tensor::empty(DType::f32, info->shape);
+    read_f32(*info, 0, out.numel(), out.data<float>());
+    return out;
+  }
   if (!info->strides.empty()) {
     const Tensor out = Tensor::empty(info->dtype, info->shape);
     gather(data, *info, 0, out.numel(), out.raw());
@@ -158,6 +176,9 @@ void TensorFile::read_f32(const TensorInfo& info, int64_t begin, int64_t count, 
   } else {
     convert_to_f32(data + begin * size_of(info.dtype), info.dtype, out, count);
   }
+  if (!info.scaled()) return;
+  const auto rows = static_cast<int64_t>(info.scales.size()), row = std::max<int64_t>(1, info.shape.numel() / rows);
+  for (int64_t i = 0; i < count; ++i) out[i] *= info.scales[static_cast<size_t>((begin + i) / row)];
 }
 
 void TensorFile::release_pages(const TensorInfo& info, int64_t begin, int64_t count) const {

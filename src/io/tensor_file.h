@@ -24,10 +24,12 @@ struct TensorInfo {
   uint64_t begin = 0, end = 0;             ///< bytes it takes, from the start of the container's data section
   BlockFormat format = BlockFormat::none;  ///< how its rows are packed
   Shape strides = {};                      ///< in elements, where they are not row-major (PyTorch views); else empty
+  std::vector<float> scales = {};          ///< what the elements are to be multiplied by, all or row by row; else empty
 
   bool packed() const noexcept { return format != BlockFormat::none; }
-  /// "f16" or "q4_k".
-  std::string_view encoding() const noexcept { return packed() ? to_string(format) : to_string(dtype); }
+  bool scaled() const noexcept { return !scales.empty(); }
+  /// "f16", "q4_k" or "f8_e4m3_scaled".
+  std::string_view encoding() const noexcept;
 };
 
 enum class Container { safetensors, pytorch_zip, pytorch_legacy, gguf };
@@ -40,7 +42,8 @@ struct TensorListing {
   Container container = Container::safetensors;
   std::vector<TensorInfo> tensors;  ///< in the order of their data
   std::map<std::string, std::string> metadata;
-  uint64_t data_offset = 0;  ///< where the data section starts in the file, in bytes
+  uint64_t data_offset = 0;                ///< where the data section starts in the file, in bytes
+  std::vector<std::string> absorbed = {};  ///< tensors of the file that became a part of others: scales
 };
 
 /// One memory-mapped file: opening reads the head alone. Copies share the mapping; all members may be called from any
@@ -59,10 +62,12 @@ class TensorFile {
   uint64_t file_bytes() const noexcept;
   /// nullptr if there is no such tensor.
   const TensorInfo* find(std::string_view name) const;
+  /// Whether the file has a tensor of that name which became a part of another: a scale.
+  bool absorbed(std::string_view name) const;
 
   /// Row-major values. Plain elements are a view of the mapping, which it keeps alive: read-only memory that nothing
-  /// aligns, so read elements through memcpy, or clone() into aligned memory. Packed blocks are decoded to f32, and
-  /// views with strides are copied. Throws io if there is no such tensor.
+  /// aligns, so read elements through memcpy, or clone() into aligned memory. Packed blocks and scaled
+  /// elements are decoded to f32, and views with strides are copied. Throws io if there is no such tensor.
   Tensor tensor(std::string_view name) const;
   /// The bytes as they stand in the file: blocks where packed; of a tensor with strides, all that it touches.
   std::span<const std::byte> stored_bytes(const TensorInfo& info) const;

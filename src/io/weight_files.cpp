@@ -32,6 +32,7 @@ WeightFiles WeightFiles::open(const std::string& path) {
            printable(name), printable(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)));
     const auto [entry, fresh] = opened.emplace(file, weights.files_.size());
     if (fresh) weights.files_.push_back(TensorFile::open(folder + file));
+    if (weights.files_[entry->second].absorbed(name)) continue;
     if (!weights.files_[entry->second].find(name))
       fail(ErrorCode::io, "{}: weight_map: expected tensor '{}' in {}, found none of that name there", where,
            printable(name), printable(file));

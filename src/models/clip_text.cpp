@@ -1,6 +1,7 @@
 #include "models/clip_text.h"
 
 #include "base/fail.h"
+#include "models/clip_encoder.h"
 #include "nn/layers.h"
 
 namespace easel::models {
@@ -10,23 +11,9 @@ using nn::Var;
 
 namespace {
 
-Var self_attention(const Scope& s, const Var& x, int heads) {
-  const int64_t width = x.channels();
-  const Var q = linear(s / "q_proj", x, width);
-  const Var k = linear(s / "k_proj", x, width);
-  const Var v = linear(s / "v_proj", x, width);
-  return linear(s / "out_proj", nn::attention(q, k, v, heads, /*causal=*/true), width);  // [B, S, width]
-}
-
-Var mlp(const Scope& s, const Var& x, const ClipTextConfig& config) {
-  const Var hidden = activation(linear(s / "fc1", x, config.intermediate_size), config.hidden_act);
-  return linear(s / "fc2", hidden, config.hidden_size);
-}
-
-Var encoder_layer(const Scope& s, Var x, const ClipTextConfig& config) {
-  x = x + self_attention(s / "self_attn", layer_norm(s / "layer_norm1", x, config.layer_norm_eps),
-                         config.num_attention_heads);
-  return x + mlp(s / "mlp", layer_norm(s / "layer_norm2", x, config.layer_norm_eps), config);
+ClipEncoderLayer layer_of(const ClipTextConfig& config) {
+  return {config.hidden_size,    config.intermediate_size, config.num_attention_heads,
+          config.layer_norm_eps, config.hidden_act,        /*causal=*/true};
 }
 
 }  // namespace
@@ -54,7 +41,7 @@ graph::Graph clip_text_model(const ClipTextConfig& config, int64_t tokens, const
   const Scope layers = model / "encoder" / "layers";
   Var hidden = x;
   for (int i = 0; i < (options.pooled ? config.num_hidden_layers : wanted); ++i) {
-    x = encoder_layer(layers / static_cast<size_t>(i), x, config);
+    x = clip_encoder_layer(layers / static_cast<size_t>(i), x, layer_of(config));
     if (i + 1 == wanted) hidden = x;
   }
   if (options.hidden_layers) graph.output("hidden_state", hidden.id());

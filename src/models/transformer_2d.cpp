@@ -13,13 +13,16 @@ constexpr double kGroupNormEps = 1e-6;
 constexpr double kLayerNormEps = 1e-5;
 
 // x: [B, S, C]; context: [B, T, D] → [B, S, C]. perturbation, where given: [B, 1, 1], 1 in the rows where the values
-// alone count, as if each place looked at itself only (perturbed attention guidance: Ahn et al. 2024), else 0.
-Var attention_layer(const Scope& s, const Var& x, const Var& context, int heads, const Var* perturbation = nullptr) {
+// alone count, as if each place looked at itself only (perturbed attention guidance: Ahn et al. 2024), else 0. images,
+// where given: attended to as well (Ye et al. 2023).
+Var attention_layer(const Scope& s, const Var& x, const Var& context, int heads, const Var* perturbation,
+                    const ImagePromptInputs* images) {
   const int64_t channels = x.channels();
   const Var q = linear(s / "to_q", x, channels, /*bias=*/false);
   const Var k = linear(s / "to_k", context, channels, /*bias=*/false);
   const Var v = linear(s / "to_v", context, channels, /*bias=*/false);
   Var mixed = nn::attention(q, k, v, heads);
+  if (images) mixed = mixed + image_attention(q, *images, s.path(), heads);
   if (perturbation) mixed = mixed * (nn::scalar(s.graph(), 1.0) - *perturbation) + v * *perturbation;
   return linear(s / "to_out" / "0", mixed, channels);
 }
@@ -35,8 +38,9 @@ Var transformer_block(const Scope& s, Var x, const Var& context, const Transform
   const Var first = layer_norm(s / "norm1", x, kLayerNormEps);
   const bool perturbed = config.perturbed && !config.only_cross_attention && config.perturbed((s / "attn1").path());
   x = x + attention_layer(s / "attn1", first, config.only_cross_attention ? context : first, config.heads,
-                          perturbed ? &config.perturbation : nullptr);
-  x = x + attention_layer(s / "attn2", layer_norm(s / "norm2", x, kLayerNormEps), context, config.heads);
+                          perturbed ? &config.perturbation : nullptr, nullptr);
+  x = x + attention_layer(s / "attn2", layer_norm(s / "norm2", x, kLayerNormEps), context, config.heads, nullptr,
+                          config.images);
   return x + feed_forward(s / "ff", layer_norm(s / "norm3", x, kLayerNormEps));
 }
 

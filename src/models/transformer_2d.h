@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "models/ip_adapter.h"
 #include "nn/layers.h"
 
 namespace easel::models {
@@ -16,7 +17,8 @@ struct Transformer2DConfig {
   bool only_cross_attention = false;  ///< the first attention of a block looks at the text as well
   /// Whether the self-attention of the given name gives way to its values in some rows; none: in no layer.
   std::function<bool(const std::string& name)> perturbed;
-  nn::Var perturbation;  ///< [B, 1, 1], 1 for these rows and 0 for the others
+  nn::Var perturbation;                       ///< [B, 1, 1], 1 for these rows and 0 for the others
+  const ImagePromptInputs* images = nullptr;  ///< what the attention to the text looks at as well; nullptr: nothing
 };
 
 /// x: [B, H, W, C]; context: [B, T, D] → [B, H, W, C].

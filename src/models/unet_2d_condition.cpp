@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "models/ip_adapter.h"
 #include "models/resnet_block.h"
 #include "models/transformer_2d.h"
 #include "nn/layers.h"
@@ -39,6 +40,7 @@ class UNet {
     if (config_.center_input_sample) sample = sample * 2.0 - nn::scalar(graph_, 1.0);
     if (!variant_.perturbed_layers.empty()) perturbation_ = input("perturbation", {batch, 1, 1}, Rate::request);
     if (variant_.freeu) freeu_ = input("freeu", {4}, Rate::request);
+    if (variant_.image_prompts > 0) add_image_prompts();
     temb_ = time_embedding();  // [B, 4*channels]
 
     Var x = to_channels_last(sample);  // [B, H, W, in]
@@ -61,7 +63,7 @@ class UNet {
   }
 
  private:
-  Var input(const char* name, const SymShape& shape, Rate rate, DType dtype = DType::f32) {
+  Var input(const std::string& name, const SymShape& shape, Rate rate, DType dtype = DType::f32) {
     return {graph_, graph_.input(name, {dtype, shape}, rate)};
   }
 
@@ -133,6 +135,19 @@ class UNet {
                          nn::concat({text, reshape(time, {batch, ids * config_.addition_time_embed_dim})}));
   }
 
+  void add_image_prompts() {
+    const std::vector<CrossAttentionLayer> layers = cross_attention_layers(config_);
+    for (const CrossAttentionLayer& layer : layers)
+      images_.layer.emplace(layer.name, static_cast<int64_t>(images_.layer.size()));
+    for (size_t i = 0; i < variant_.image_prompts; ++i) {
+      const Dim tokens = Dim::symbol(fmt::format("ip_tokens.{}", i));
+      images_.tokens.push_back(input(fmt::format("ip_hidden_states.{}", i),
+                                     {Dim::symbol("batch"), tokens, config_.cross_attention_dim}, Rate::request));
+      images_.scales.push_back(
+          input(fmt::format("ip_scale.{}", i), {static_cast<int64_t>(layers.size())}, Rate::schedule));
+    }
+  }
+
   // ---- blocks ------------------------------------------------------------------------------------------------------
 
   Var resnet(const Scope& s, const Var& x, int64_t out, double scale_factor = 1) const {
@@ -147,6 +162,7 @@ class UNet {
       transformer.perturbed = [this](const std::string& name) { return is_perturbed(name); };
       transformer.perturbation = perturbation_;
     }
+    if (variant_.image_prompts > 0) transformer.images = &images_;
     return transformer_2d(s, x, context_, transformer);
   }
 
@@ -221,6 +237,7 @@ class UNet {
   const UNet2DConditionVariant& variant_;
   Scope model_;
   Var context_, temb_, perturbation_, freeu_;
+  ImagePromptInputs images_;
   std::vector<Var> skips_;
   std::vector<bool> layers_found_;  // of the variant's, by their index
 };

@@ -72,6 +72,11 @@ struct UNet2DConditionVariant {
   /// FreeU (Si et al. 2023): in the first and second block of the way up, the first half of the channels is multiplied
   /// by b1 and b2, and the lowest frequencies of the skip by s1 and s2: input `freeu` [4] f32 (request), b1 b2 s1 s2.
   bool freeu = false;
+  /// Image prompts (IP-Adapter: Ye et al. 2023), so many: attention to the text sees the tokens of pictures as well,
+  /// through matrices named by ip_adapter_key_weight() and ip_adapter_value_weight(). Inputs for each i from 0:
+  /// `ip_hidden_states.i` [B, ip_tokens.i, cross_attention_dim] f32 (request; the count is a symbol) and `ip_scale.i`
+  /// [number of cross_attention_layers()] f32 (schedule).
+  size_t image_prompts = 0;
   bool operator==(const UNet2DConditionVariant&) const = default;
 };
 

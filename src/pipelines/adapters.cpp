@@ -52,23 +52,29 @@ std::string find_lora(const std::string& name, const std::vector<std::string>& f
        printable(fmt::format("{}", fmt::join(folders, ", ")), 400), there.empty() ? "none" : there);
 }
 
-Adapters::Adapters(const ModelFiles& files, std::function<void(const std::string&)> warn)
-    : files_(files), warn_(std::move(warn)) {}
-
-// A file that was written anew is another one.
-std::string Adapters::key_of(const std::string& path) const {
-  const fs::path file = path;
+std::string key_of_files(const std::string& path, std::initializer_list<const char*> inside) {
   std::error_code error;
-  std::string key = file.string();
-  for (const char* inside :
-       {"", "adapter_model.safetensors", "pytorch_lora_weights.safetensors", "adapter_config.json"}) {
-    const fs::path part = *inside ? file / inside : file;
-    if (!fs::is_regular_file(part, error)) continue;
+  std::string key = path;
+  const auto add = [&](const fs::path& part) {
+    if (!fs::is_regular_file(part, error)) return;
     key +=
         fmt::format("|{}|{}", fs::file_size(part, error), fs::last_write_time(part, error).time_since_epoch().count());
-  }
+  };
+  add(path);
+  for (const char* part : inside) add(fs::path(path) / part);
   return key;
 }
+
+namespace {
+
+std::string key_of(const std::string& path) {
+  return key_of_files(path, {"adapter_model.safetensors", "pytorch_lora_weights.safetensors", "adapter_config.json"});
+}
+
+}  // namespace
+
+Adapters::Adapters(const ModelFiles& files, std::function<void(const std::string&)> warn)
+    : files_(files), warn_(std::move(warn)) {}
 
 std::string Adapters::text_key(const std::vector<Lora>& loras) const {
   std::string out;

@@ -1,6 +1,7 @@
 // The adapters of a pipeline: opened once, looked up by name, made into what stands for a model's weights.
 #pragma once
 
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -17,6 +18,9 @@ namespace easel::pipelines {
 /// or without its extension) in or below one of `folders`. Throws io, naming what is there.
 std::string find_lora(const std::string& name, const std::vector<std::string>& folders);
 
+/// Stands for what is at a path: a file that was written anew is another one. inside: the parts of a folder that count.
+std::string key_of_files(const std::string& path, std::initializer_list<const char*> inside);
+
 /// Thread-safe.
 class Adapters {
  public:
@@ -30,7 +34,6 @@ class Adapters {
   std::string text_key(const std::vector<Lora>& loras) const;
 
  private:
-  std::string key_of(const std::string& path) const;
   std::shared_ptr<const LoraFile> open(const std::string& path);
   const LoraTargets& targets();
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <optional>
+#include <set>
 
 #include "base/fail.h"
 #include "pipelines/configs.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr int kHeads = 8;           // of Stable Diffusion 1.x, whatever the width
 constexpr int64_t kHeadSize = 64;   // of the later ones, and of every published CLIP text encoder
+constexpr int kMostLayers = 100;    // of a text encoder
 constexpr int64_t kSizesDim = 256;  // of what the published SDXL networks are told of each size
 
 /// Sizes of the file's tensors, with errors that name what is missing.
@@ -38,6 +40,10 @@ class Shapes {
     return find(name)->rank();
   }
   bool has(const std::string& name) const { return find(name) != nullptr; }
+  bool any_below(const std::string& prefix) const {
+    const auto first = std::ranges::lower_bound(files_.names(), prefix);
+    return first != files_.names().end() && first->starts_with(prefix);
+  }
 
  private:
   const io::WeightFiles& files_;
@@ -194,9 +200,33 @@ models::AutoencoderKLConfig diffusers_vae_config(const Shapes& shapes, const std
   return config;
 }
 
-int number_of_layers(const Shapes& shapes, const std::string& format) {
+// A network is as deep as its tensors say, so one that is missing would make another network in silence. Tensors below
+// `parts` that the network has no place for tell.
+template <typename Config>
+void expect_all_placed(const io::WeightFiles& files, const std::string& prefix, const std::vector<std::string>& parts,
+                       const ComponentFiles<Config>& found,
+                       std::map<std::string, Shape> (*weights_of_config)(const Config&), const std::string& where) {
+  std::set<std::string> placed;
+  for (const auto& [name, shape] : weights_of_config(found.config))
+    if (const auto stored = found.weights->stored(name)) placed.insert(stored->name);
+  for (const std::string& name : files.names()) {
+    if (placed.contains(name)) continue;
+    for (const std::string& part : parts)
+      if (name.starts_with(prefix + part))
+        fail(ErrorCode::io,
+             "{}: tensor '{}' has no place in the network that the others make; expected the tensors beside it "
+             "too, or none of them",
+             where, printable(name));
+  }
+}
+
+// How many layers there are; `name`: one tensor of each, after "PREFIX.NUMBER.".
+int number_of_layers(const Shapes& shapes, const std::string& layers, const char* name) {
   int count = 0;
-  while (shapes.has(fmt::format(fmt::runtime(format), count))) ++count;
+  while (shapes.has(fmt::format("{}{}.{}", layers, count, name))) ++count;
+  for (int later = count; later < count + kMostLayers; ++later)
+    if (shapes.any_below(fmt::format("{}{}.", layers, later)))
+      shapes.dim(fmt::format("{}{}.{}", layers, count, name), 0);  // says that it is missing
   return count;
 }
 
@@ -207,7 +237,7 @@ models::ClipTextConfig text_config(const Shapes& shapes, const std::string& pref
   config.hidden_size = shapes.dim(prefix + "embeddings.token_embedding.weight", 1);
   config.max_position_embeddings = shapes.dim(prefix + "embeddings.position_embedding.weight", 0);
   config.intermediate_size = shapes.dim(prefix + "encoder.layers.0.mlp.fc1.weight", 0);
-  config.num_hidden_layers = number_of_layers(shapes, prefix + "encoder.layers.{}.mlp.fc1.weight");
+  config.num_hidden_layers = number_of_layers(shapes, prefix + "encoder.layers.", "mlp.fc1.weight");
   config.num_attention_heads = static_cast<int>(std::max<int64_t>(1, config.hidden_size / kHeadSize));
   if (config.hidden_size > kQuickGelu) config.hidden_act = nn::Activation::gelu_erf;
   if (shapes.has(projection)) config.projection_dim = shapes.dim(projection, 0);
@@ -224,7 +254,7 @@ models::ClipTextConfig open_clip_config(const Shapes& shapes, const std::string&
   config.hidden_size = shapes.dim(prefix + "token_embedding.weight", 1);
   config.max_position_embeddings = shapes.dim(prefix + "positional_embedding", 0);
   config.intermediate_size = shapes.dim(prefix + "transformer.resblocks.0.mlp.c_fc.weight", 0);
-  config.num_hidden_layers = number_of_layers(shapes, prefix + "transformer.resblocks.{}.mlp.c_fc.weight");
+  config.num_hidden_layers = number_of_layers(shapes, prefix + "transformer.resblocks.", "mlp.c_fc.weight");
   config.num_attention_heads = static_cast<int>(std::max<int64_t>(1, config.hidden_size / kHeadSize));
   config.hidden_act = nn::Activation::gelu_erf;
   const std::string projection = prefix + "text_projection";
@@ -249,15 +279,6 @@ Naming naming_of(const io::WeightFiles& files, Part part, const std::string& whe
   const Identity identity = identify(files);
   const Match& match = *identity.find(part);
   return {match.prefix, std::string(match.row->layout) != "original"};
-}
-
-void expect_unet_family(const io::WeightFiles& files, const std::string& where) {
-  const Identity identity = identify(files);
-  const std::string family = identity.find(Part::denoiser)->row->family;
-  for (const Family known : {Family::sd1, Family::sd2, Family::sdxl, Family::sdxl_refiner})
-    if (family == to_string(known)) return;
-  fail(ErrorCode::unsupported, "{}: expected Stable Diffusion 1.x, 2.x or XL, found {} ({}), which is not run yet",
-       where, family, identity.evidence());
 }
 
 // transformers puts the projection beside "text_model.", not below it.
@@ -302,7 +323,39 @@ std::vector<const Match*> text_matches(const Identity& identity) {
 
 }  // namespace
 
-UNetFiles read_unet(const io::WeightFiles& files, const std::string& where) {
+void expect_unet_family(const io::WeightFiles& files, const std::string& where) {
+  const Identity identity = identify(files);
+  const std::string family = identity.find(Part::denoiser)->row->family;
+  for (const Family known : {Family::sd1, Family::sd2, Family::sdxl, Family::sdxl_refiner})
+    if (family == to_string(known)) return;
+  fail(ErrorCode::unsupported, "{}: expected Stable Diffusion 1.x, 2.x or XL, found {} ({}), which is not run yet",
+       where, family, identity.evidence());
+}
+
+namespace {
+
+void expect_whole_unet(const UNetFiles& unet, const std::string& where) {
+  const io::WeightFiles& files = unet.weights->files();
+  const Naming naming = naming_of(files, Part::denoiser, where);
+  expect_all_placed(files, naming.prefix,
+                    naming.diffusers ? std::vector<std::string>{"down_blocks.", "mid_block.", "up_blocks."}
+                                     : std::vector<std::string>{"input_blocks.", "middle_block.", "output_blocks."},
+                    unet, unet_weights, where);
+}
+
+void expect_whole_vae(const VaeFiles& vae, const std::string& where) {
+  if (vae.tiny) return;
+  const io::WeightFiles& files = vae.weights->files();
+  const Naming naming = naming_of(files, Part::vae, where);
+  expect_all_placed<models::AutoencoderKLConfig>(
+      files, naming.prefix,
+      naming.diffusers ? std::vector<std::string>{"encoder.down_blocks.", "encoder.mid_block.", "decoder.up_blocks.",
+                                                  "decoder.mid_block."}
+                       : std::vector<std::string>{"encoder.down.", "encoder.mid.", "decoder.up.", "decoder.mid."},
+      vae, vae_weights, where);
+}
+
+UNetFiles unet_in(const io::WeightFiles& files, const std::string& where) {
   const Naming naming = naming_of(files, Part::denoiser, where);
   expect_unet_family(files, where);
   const Shapes shapes(files, where);
@@ -313,7 +366,7 @@ UNetFiles read_unet(const io::WeightFiles& files, const std::string& where) {
   return out;
 }
 
-VaeFiles read_vae(const io::WeightFiles& files, const std::string& where) {
+VaeFiles vae_in(const io::WeightFiles& files, const std::string& where) {
   const Naming naming = naming_of(files, Part::vae, where);
   const std::string family = identify(files).find(Part::vae)->row->family;
   if (family == "TAESD")
@@ -325,6 +378,20 @@ VaeFiles read_vae(const io::WeightFiles& files, const std::string& where) {
   out.config = naming.diffusers ? diffusers_vae_config(shapes, naming.prefix) : ldm_vae_config(shapes, naming.prefix);
   out.weights = std::make_shared<FileWeights>(
       files, naming.diffusers ? diffusers_vae_names(naming.prefix) : ldm_vae_names(out.config, naming.prefix));
+  return out;
+}
+
+}  // namespace
+
+UNetFiles read_unet(const io::WeightFiles& files, const std::string& where) {
+  UNetFiles out = unet_in(files, where);
+  expect_whole_unet(out, where);
+  return out;
+}
+
+VaeFiles read_vae(const io::WeightFiles& files, const std::string& where) {
+  VaeFiles out = vae_in(files, where);
+  expect_whole_vae(out, where);
   return out;
 }
 
@@ -352,6 +419,9 @@ std::optional<ComponentFiles<Config>> read_configured(const std::string& path,
   const bool folder = fs::is_directory(path, error);
   const fs::path config = (folder ? fs::path(path) : fs::path(path).parent_path()) / "config.json";
   if (!folder && !fs::exists(config, error)) return std::nullopt;
+  if (folder && !fs::exists(config, error))
+    fail(ErrorCode::io, "{}: expected the folder of one part, with its config.json, found {}", printable(path, 400),
+         describe_folder(path));
   const io::JsonObject json = io::JsonObject::from_file(config.string());
   if (!folder) {  // the configuration may be of something else that lies in the same folder
     std::vector<std::string> found;
@@ -393,8 +463,9 @@ UNetFiles read_unet(const std::string& path, const std::string& where, bool weig
   if (auto found = read_configured(path, {"UNet2DConditionModel"}, unet_2d_condition_config,
                                    {"diffusion_pytorch_model"}, prefixed_names(""), weights_required))
     return *found;
-  UNetFiles out = read_unet(io::WeightFiles::open(path), where);
+  UNetFiles out = unet_in(io::WeightFiles::open(path), where);
   take_over(like, unet_weights, out);
+  expect_whole_unet(out, where);
   return out;
 }
 
@@ -404,8 +475,9 @@ VaeFiles read_vae(const std::string& path, const std::string& where, bool weight
   if (auto found = read_configured(path, {"AutoencoderKL"}, autoencoder_kl_config, {"diffusion_pytorch_model"},
                                    diffusers_vae_names(), weights_required))
     return {*found, std::nullopt};
-  VaeFiles out = read_vae(io::WeightFiles::open(path), where);
+  VaeFiles out = vae_in(io::WeightFiles::open(path), where);
   take_over(like, vae_weights, out);
+  expect_whole_vae(out, where);
   return out;
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <span>
 
+#include "base/fail.h"
+
 namespace easel::pipelines {
 
 namespace {
@@ -28,6 +30,34 @@ std::vector<float> time_ids(const TextToImageRequest& r, const SizeConditions& s
 }
 
 }  // namespace
+
+void check_added_conditions(const AddedConditions& added, const ModelFiles& files) {
+  const bool sizes = is_xl(files.family), refiner = files.family == Family::sdxl_refiner;
+  const auto refuse = [&](const std::string& option, const char* expected) {
+    fail(ErrorCode::invalid_argument, "--{}: expected {}, found {}", option, expected, files.family_name());
+  };
+  const auto check = [&](const std::string& prefix, const SizeConditions& size) {
+    const bool original = size.original_width > 0 || size.original_height > 0;
+    const bool target = size.target_width > 0 || size.target_height > 0;
+    const bool crop = size.crop_top > 0 || size.crop_left > 0;
+    if (!sizes && (original || crop || target))
+      refuse(prefix + (original ? "original-size"
+                       : crop   ? "crops-coords-top-left"
+                                : "target-size"),
+             "a model that is told of sizes (Stable Diffusion XL)");
+    if (refiner && target) refuse(prefix + "target-size", "a model that is told of it, which refiners are not");
+  };
+  check("", added.size);
+  if (added.negative_size) {
+    if (!sizes) refuse("negative-original-size", "a model that is told of sizes (Stable Diffusion XL)");
+    check("negative-", *added.negative_size);
+  }
+  const AddedConditions usual;
+  if (refiner) return;
+  if (added.aesthetic_score != usual.aesthetic_score) refuse("aesthetic-score", "a refiner of Stable Diffusion XL");
+  if (added.negative_aesthetic_score != usual.negative_aesthetic_score)
+    refuse("negative-aesthetic-score", "a refiner of Stable Diffusion XL");
+}
 
 AddedInputs added_inputs(const TextToImageRequest& request, const models::UNet2DConditionConfig& unet) {
   AddedInputs out;

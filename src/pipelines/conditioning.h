@@ -14,6 +14,8 @@ struct AddedInputs {
   std::vector<float> timestep_cond;                ///< the guidance scale, for networks distilled with it
 };
 /// Those of a request, for this UNet. Podell et al. 2023, section 2.2; diffusers' _get_add_time_ids.
+/// Throws invalid_argument, naming the option, for what this UNet is not told of.
+void check_added_conditions(const AddedConditions& added, const ModelFiles& files);
 AddedInputs added_inputs(const TextToImageRequest& request, const models::UNet2DConditionConfig& unet);
 
 /// Its branches are the negative prompt where there is one, first as diffusers has it, the conditionings of the prompt,

@@ -346,4 +346,32 @@ models::ClipTextConfig clip_text_config(const JsonObject& json) {
   return config;
 }
 
+models::ClipVisionConfig clip_vision_config(const JsonObject& json) {
+  bool projected = true;
+  if (json.has("architectures")) {
+    const std::vector<std::string> names = json.strings("architectures");
+    for (const std::string& name : names)
+      if (name != "CLIPVisionModelWithProjection" && name != "CLIPVisionModel" && name != "CLIPModel")
+        fail(ErrorCode::unsupported, "{}: key 'architectures': expected CLIPVisionModelWithProjection, found '{}'",
+             json.where(), printable(name));
+    projected = names != std::vector<std::string>{"CLIPVisionModel"};
+  }
+  const JsonObject vision = json.is_object("vision_config") ? json.object("vision_config") : json;
+  models::ClipVisionConfig config;
+  config.hidden_size = vision.integer_or("hidden_size", 768, 1, kMaxChannels);
+  config.intermediate_size = vision.integer_or("intermediate_size", 3072, 1, kMaxChannels);
+  config.num_hidden_layers = static_cast<int>(vision.integer_or("num_hidden_layers", 12, 1, kMaxLayers));
+  config.num_attention_heads = static_cast<int>(vision.integer_or("num_attention_heads", 12, 1, kMaxChannels));
+  if (config.hidden_size % config.num_attention_heads != 0)
+    vision.fail_key("num_attention_heads", fmt::format("a divisor of hidden_size ({})", config.hidden_size));
+  config.num_channels = vision.integer_or("num_channels", 3, 3, 3);
+  config.image_size = vision.integer_or("image_size", 224, 1, 4096);
+  config.patch_size = static_cast<int>(vision.integer_or("patch_size", 32, 1, config.image_size));
+  config.layer_norm_eps = vision.number_or("layer_norm_eps", 1e-5);
+  config.hidden_act = activation(vision, "hidden_act", "quick_gelu");
+  // The outer one holds for a whole CLIP.
+  config.projection_dim = projected ? json.integer_or("projection_dim", 512, 1, kMaxChannels) : 0;
+  return config;
+}
+
 }  // namespace easel::pipelines

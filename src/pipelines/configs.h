@@ -5,6 +5,7 @@
 #include "models/autoencoder_kl.h"
 #include "models/autoencoder_tiny.h"
 #include "models/clip_text.h"
+#include "models/clip_vision.h"
 #include "models/unet_2d_condition.h"
 
 namespace easel::pipelines {
@@ -16,5 +17,7 @@ models::UNet2DConditionConfig unet_2d_condition_config(const io::JsonObject& jso
 models::AutoencoderKLConfig autoencoder_kl_config(const io::JsonObject& json);
 models::AutoencoderTinyConfig autoencoder_tiny_config(const io::JsonObject& json);
 models::ClipTextConfig clip_text_config(const io::JsonObject& json);
+/// Also of a whole CLIPModel, whose image encoder is its vision_config.
+models::ClipVisionConfig clip_vision_config(const io::JsonObject& json);
 
 }  // namespace easel::pipelines

@@ -231,7 +231,9 @@ class Converter {
     if (!is_floating(tensor.info->dtype)) return;
     const bool fp8 = out.encoding.dtype == DType::f8_e4m3 || out.encoding.dtype == DType::f8_e5m2;
     if (!encoding_) {
-      if (target_ != Target::gguf) {
+      if (tensor.info->scaled()) {
+        out.encoding.dtype = fp8 ? DType::f16 : out.encoding.dtype;  // the new layouts have no scales
+      } else if (target_ != Target::gguf) {
         out.encoding.format = BlockFormat::none;  // decoded: f32
       } else if (fp8) {
         out.encoding.dtype = DType::f16;  // holds every fp8 number

@@ -76,6 +76,12 @@ static std::vector<Part> parts_of(Pipeline& p, const Job& job, const pipelines::
         {encoder.name.c_str(), encoder.config.projection_dim > 0 ? "CLIPTextModelWithProjection" : "CLIPTextModel",
          p.text_encoder->component(i).plan({{"batch", 2}}), p.text_encoder->precision(), encoder.weights.get()});
   }
+  for (const pipelines::ImagePrompts::Network& network : p.image_prompts->networks(job.image_prompts)) {
+    const bool encoder = network.name == std::string_view("image_encoder");
+    parts.push_back({network.name, encoder ? "CLIPVisionModelWithProjection" : "IP-Adapter",
+                     network.component->plan({}, {}, {}, network.variant), network.component->precision(),
+                     network.weights});
+  }
   parts.push_back({"unet", "UNet2DConditionModel",
                    p.unet->plan(p.unet_sizes(job, plan), {}, {}, job.perturbed() ? job.perturbed_variant : job.variant),
                    p.unet->precision(), p.files.unet_weights.get()});
@@ -95,6 +101,17 @@ static std::string savings(const pipelines::Residency& plan, const std::string& 
   return fmt::format("{}", fmt::join(means, separator));
 }
 
+// "two branches"
+static std::string branches_of(size_t count) {
+  static constexpr const char* kNames[] = {"no branches", "one branch", "two branches", "three branches",
+                                           "four branches"};
+  return count < std::size(kNames) ? kNames[count] : fmt::format("{} branches", count);
+}
+
+static const char* to_string(VaeTiling tiling) {
+  return tiling == VaeTiling::on ? "on" : tiling == VaeTiling::off ? "off" : "auto";
+}
+
 std::string TextToImagePipeline::describe(const TextToImageRequest& request, bool kernels) const {
   Impl& p = *impl_;
   const std::lock_guard lock(p.mutex);  // plans are kept
@@ -107,9 +124,10 @@ std::string TextToImagePipeline::describe(const TextToImageRequest& request, boo
       "  size       {}×{}, {} at a time{}\n",
       p.info.path, p.info.family, p.files.layout, p.files.family_reason, p.info.scheduler_class, p.info.prediction_type,
       p.files.prediction_reason, p.info.device, p.info.threads, job.request.width, job.request.height, plan.batch_size,
-      !job.guided           ? ""
-      : plan.split_guidance ? ", guided (one branch after the other)"
-                            : ", guided (two branches in one batch)");
+      !job.guided ? ""
+                  : fmt::format(", guided ({} {})",
+                                branches_of(job.prompt.branches.size() + static_cast<size_t>(job.beside().count())),
+                                plan.split_guidance ? "one after the other" : "in one batch"));
   for (const Part& part : parts) {
     const exec::ProgramSummary& s = part.plan->summary();
     std::string stored;
@@ -133,8 +151,11 @@ std::string TextToImagePipeline::describe(const TextToImageRequest& request, boo
     if (kernels) list_kernels(part, p.context->isa, out);
   }
   const std::string means = savings(plan, ", ");
-  return out + fmt::format("  peak memory  {} planned: encoding {}, denoising {}, decoding {}{}{}\n",
-                           megabytes(plan.peak()), megabytes(plan.encoding), megabytes(plan.denoising),
+  out += fmt::format("  VAE tiling   {}: {}\n", to_string(p.options.vae_tiling),
+                     plan.bands.band_bytes > 0 ? "in bands of rows" : "whole pictures");
+  const std::string prompting = plan.prompting > 0 ? ", encoding pictures " + megabytes(plan.prompting) : "";
+  return out + fmt::format("  peak memory  {} planned: encoding {}{}, denoising {}, decoding {}{}{}\n",
+                           megabytes(plan.peak()), megabytes(plan.encoding), prompting, megabytes(plan.denoising),
                            megabytes(plan.decoding), means.empty() ? "" : "; ", means);
 }
 
@@ -183,9 +204,11 @@ std::string TextToImagePipeline::describe_json(const TextToImageRequest& request
   }
   out["peak_memory_bytes"] = plan.peak();
   out["memory"] = {{"encoding", plan.encoding},
+                   {"encoding_pictures", plan.prompting},
                    {"denoising", plan.denoising},
                    {"decoding", plan.decoding},
                    {"vae_tiling", plan.bands.band_bytes > 0},
+                   {"vae_tiling_option", to_string(p.options.vae_tiling)},
                    {"vae_recompute", plan.bands.recompute_elements > 0},
                    {"one_component_at_a_time", plan.one_at_a_time},
                    {"split_guidance", plan.split_guidance}};

@@ -32,11 +32,13 @@ Json describe_token(const text::PromptToken& token, const PromptEncoder& encoder
   return out;
 }
 
-Json describe_text(const pipelines::PromptText& text, const PromptEncoder& encoder) {
-  const text::ChunkedPrompt chunked = encoder.chunks(text);
-  Json out = {{"text", text.text}};
+// As encoder `index` reads it.
+Json describe_text(const pipelines::PromptText& text, const PromptEncoder& encoder, size_t index = 0) {
+  const text::ChunkedPrompt chunked = encoder.chunks(text, index);
+  const std::string& words = index > 0 ? text.second : text.text;
+  Json out = {{"text", words}};
   if (text.style != text::PromptStyle::plain)
-    out["reads_as"] = text::print_weights(text::parse_weights(text.text, text.style), text.style);
+    out["reads_as"] = text::print_weights(text::parse_weights(words, text.style), text.style);
   for (const auto& chunk : chunked.chunks) {
     Json tokens = Json::array();
     const size_t used = used_tokens(chunk, encoder.tokenizer());
@@ -57,7 +59,9 @@ Json describe_plan(const std::string& prompt, const PromptPlan& plan, const Prom
     int from = 0;
     for (const text::ScheduledText& entry : branch.schedule) {
       Json item = {{"from_step", from}};
-      item.update(describe_text(plan.text_of(entry.text), encoder));
+      const pipelines::PromptText said = plan.text_of(entry.text);
+      item.update(describe_text(said, encoder));
+      if (!said.second.empty()) item["second_encoder"] = describe_text(said, encoder, 1);
       conditioning["schedule"].push_back(std::move(item));
       from = entry.until + 1;
     }
@@ -99,6 +103,9 @@ void print_plan(const char* name, const Json& plan, int64_t room, std::string& o
     for (const Json& entry : conditioning["schedule"]) {
       out += fmt::format("    from step {}: ", entry["from_step"].get<int>());
       print_text(entry, room, out);
+      if (!entry.contains("second_encoder")) continue;
+      out += "      second encoder: ";
+      print_text(entry["second_encoder"], room, out);
     }
   }
 }

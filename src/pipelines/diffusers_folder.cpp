@@ -1,6 +1,8 @@
 // Reading a diffusers folder: model_index.json and one subfolder per component.
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <set>
 
 #include "base/fail.h"
 #include "pipelines/configs.h"
@@ -37,6 +39,26 @@ constexpr const char* kWeightNames[] = {".safetensors.index.json", ".safetensors
                                         ".fp16.safetensors",       ".bin.index.json", ".bin",
                                         ".bin.index.fp16.json",    ".fp16.bin"};
 
+// Files of other variants, as bf16 in model.bf16.safetensors, by variant; the best kind of file of each.
+std::map<std::string, std::string> other_variants(const std::string& folder, const std::string& stem) {
+  std::map<std::string, std::string> out;
+  std::error_code error;
+  std::set<std::string> names;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) names.insert(entry.path().filename());
+  for (const auto& [before, after] : {std::pair<std::string, std::string>(".safetensors.index.", ".json"),
+                                      {".", ".safetensors"},
+                                      {".bin.index.", ".json"},
+                                      {".", ".bin"}})
+    for (const std::string& name : names) {
+      const size_t ends = stem.size() + before.size() + after.size();
+      if (!name.starts_with(stem + before) || !name.ends_with(after) || name.size() <= ends) continue;
+      const std::string variant = name.substr(stem.size() + before.size(), name.size() - ends);
+      const bool shard = variant.find("-of-") != std::string::npos, index = variant.find(".index") != std::string::npos;
+      if (!shard && !index) out.emplace(variant, name);
+    }
+  return out;
+}
+
 }  // namespace
 
 std::optional<io::WeightFiles> open_weights(const std::string& folder, const std::vector<std::string>& stems,
@@ -45,6 +67,17 @@ std::optional<io::WeightFiles> open_weights(const std::string& folder, const std
     for (const char* ending : kWeightNames)
       if (const fs::path file = fs::path(folder) / (stem + ending); fs::exists(file))
         return io::WeightFiles::open(file.string());
+  for (const std::string& stem : stems) {
+    const std::map<std::string, std::string> variants = other_variants(folder, stem);
+    if (variants.size() == 1) return io::WeightFiles::open((fs::path(folder) / variants.begin()->second).string());
+    if (variants.empty()) continue;
+    std::vector<std::string> names;
+    for (const auto& [variant, file] : variants) names.push_back(printable(variant, 40));
+    fail(ErrorCode::io,
+         "{}: expected {}.safetensors, found several variants of it ({}); name a file of one with --unet, "
+         "--vae, --text-encoder or --text-encoder-2",
+         printable(folder, 400), stem, fmt::join(names, ", "));
+  }
   if (!required) return std::nullopt;
   fail(ErrorCode::io, "{}: expected {}.safetensors, found no weights", printable(folder, 400), stems.front());
 }

@@ -8,6 +8,8 @@ namespace easel::pipelines {
 
 namespace {
 
+constexpr const char* kVision = "CLIP image encoder";
+
 // What may stand before a part's own names, longest first.
 const std::vector<std::string>& prefixes_of(Part part) {
   static const std::vector<std::string> kDenoiser = {
@@ -39,7 +41,7 @@ const std::vector<Signature>& table() {
   static const char *kSd1 = "Stable Diffusion 1.x", *kSd2 = "Stable Diffusion 2.x", *kXl = "Stable Diffusion XL",
                     *kRefiner = "Stable Diffusion XL refiner", *kSd3 = "Stable Diffusion 3", *kFlux = "FLUX",
                     *kSvd = "Stable Video Diffusion", *kClipL = "CLIP-L", *kClipH = "OpenCLIP-H",
-                    *kClipG = "OpenCLIP-bigG", *kVision = "CLIP image encoder";
+                    *kClipG = "OpenCLIP-bigG";
   static const std::vector<Signature> kRows = {
       // Adapters first: they borrow the names of what they change.
       {"LoHa", Part::lora, "lycoris", "*.hada_w1_a", {}},
@@ -63,6 +65,11 @@ const std::vector<Signature>& table() {
       {"ControlNet-LLLite", Part::control_net, "kohya", "*lllite_*", {}},
       {"T2I adapter", Part::adapter, "original", "body.0.block1.weight", {}},
       {"T2I adapter", Part::adapter, "diffusers", "adapter.body.0.resnets.0.block1.weight", {}},
+      {"IP-Adapter FaceID", Part::adapter, "original", "image_proj.perceiver_resampler.proj_in.weight", {}},
+      {"IP-Adapter FaceID", Part::adapter, "original", "ip_adapter.0.to_q_lora.down.weight", {}},
+      {"IP-Adapter plus", Part::adapter, "original", "image_proj.latents", {}},
+      {"IP-Adapter full face", Part::adapter, "original", "image_proj.proj.3.weight", {}},
+      {"IP-Adapter", Part::adapter, "original", "image_proj.proj.weight", {}},
       {"IP-Adapter", Part::adapter, "original", "ip_adapter.1.to_k_ip.weight", {}},
       {"AnimateDiff motion module",
        Part::adapter,
@@ -70,6 +77,7 @@ const std::vector<Signature>& table() {
        "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight",
        {}},
       {kVision, Part::adapter, "transformers", "vision_model.embeddings.class_embedding", {}},
+      {kVision, Part::adapter, "OpenCLIP", "visual.class_embedding", {}},
       {"textual inversion", Part::embedding, "A1111", "string_to_param.*", {}},
       {"textual inversion", Part::embedding, "A1111", "emb_params", {}},
       {"textual inversion", Part::embedding, "SDXL", "clip_g", {-1, 1280}},
@@ -155,6 +163,8 @@ const std::vector<Signature>& table() {
   };
   return kRows;
 }
+
+bool is_image_prompt(const Match& match) { return std::string_view(match.row->family).starts_with("IP-Adapter"); }
 
 bool fits(const Shape& found, const std::vector<int64_t>& wanted) {
   if (wanted.empty()) return true;
@@ -249,7 +259,8 @@ std::string Identity::summary() const {
   for (const Part part : {Part::lora, Part::control_net, Part::adapter, Part::embedding})
     if (const Match* match = find(part)) {
       const std::string family = match->row->family, kind = to_string(part);
-      return family == kind || family.find(kind) != std::string::npos ? family : family + " (" + kind + ")";
+      const bool says = family.find(kind) != std::string::npos || is_image_prompt(*match) || family == kVision;
+      return says ? family : family + " (" + kind + ")";
     }
   const Match *denoiser = find(Part::denoiser), *vae = find(Part::vae), *text = find(Part::text_encoder);
   if (denoiser) {
@@ -309,9 +320,12 @@ Identity identify(const io::WeightFiles& files) {
             std::string(row.family) == "Stable Diffusion XL refiner" && std::string(row.tensor) == m.row->tensor)
           m.row = &row;
   const bool adapter = out.find(Part::lora) || out.find(Part::control_net) || out.find(Part::adapter);
+  // FaceID's file holds a LoRA as well.
+  if (std::ranges::any_of(out.parts, is_image_prompt))
+    std::erase_if(out.parts, [](const Match& m) { return m.row->part == Part::lora; });
   // A whole CLIP has two towers, and gives its text encoder.
   if (out.parts.size() > 1)
-    std::erase_if(out.parts, [](const Match& m) { return m.row->family == std::string("CLIP image encoder"); });
+    std::erase_if(out.parts, [](const Match& m) { return m.row->family == std::string(kVision); });
   if (out.parts.empty())
     if (std::optional<Match> embedding = lone_embedding(files)) out.parts.push_back(*std::move(embedding));
   // An upscaler's names are short: they count only where nothing else is there.
@@ -325,20 +339,32 @@ Identity identify(const io::WeightFiles& files) {
   return out;
 }
 
+std::string option_for(const Identity& identity) {
+  if (const Match* adapter = identity.find(Part::adapter)) {
+    if (is_image_prompt(*adapter)) return "; --ip-adapter takes it";
+    if (adapter->row->family == std::string(kVision)) return "; --image-encoder takes it";
+  }
+  if (identity.find(Part::upscaler)) return "; easel upscale takes it";
+  if (identity.find(Part::embedding)) return "; it goes with another model; --embedding takes it";
+  if (identity.find(Part::adapter)) return "; it goes with another model";
+  if (identity.find(Part::control_net)) return "; it steers another model and is none itself";
+  if (identity.find(Part::lora)) return "; it changes another model and is none itself; --lora takes it";
+  if (identity.find(Part::denoiser)) return "; --model or --unet takes it";
+  if (identity.find(Part::vae)) return "; --vae takes it";
+  if (const Match* text = identity.find(Part::text_encoder)) {
+    const std::string family = text->row->family;
+    return family == "T5"              ? "; none of the models that are run has it"
+           : family == "OpenCLIP-bigG" ? "; --text-encoder-2 takes it"
+                                       : "; --text-encoder takes it";
+  }
+  return "";
+}
+
 void expect_part(const io::WeightFiles& files, Part wanted, const std::string& where) {
   const Identity identity = identify(files);
   const bool adapter = identity.find(Part::lora) || identity.find(Part::control_net) || identity.find(Part::adapter) ||
                        identity.find(Part::embedding);
   if (identity.find(wanted) && !adapter) return;
-  const char* use = "";
-  if (identity.find(Part::lora)) use = "; it changes another model and is none itself";
-  if (identity.find(Part::control_net)) use = "; it steers another model and is none itself";
-  if (identity.find(Part::adapter) || identity.find(Part::embedding)) use = "; it goes with another model";
-  if (!adapter && identity.find(Part::denoiser)) use = "; --model or --unet takes it";
-  if (!adapter && !identity.find(Part::denoiser) && identity.find(Part::vae)) use = "; --vae takes it";
-  if (!adapter && !identity.find(Part::denoiser) && !identity.find(Part::vae) && identity.find(Part::text_encoder))
-    use = "; --text-encoder takes it";
-  if (identity.find(Part::upscaler)) use = "; easel upscale takes it";
   const std::string summary = identity.summary();
   const char* article = wanted == Part::upscaler ? "an" : "a";
   if (files.names().empty())
@@ -347,7 +373,8 @@ void expect_part(const io::WeightFiles& files, Part wanted, const std::string& w
     fail(ErrorCode::unsupported, "{}: expected {} {}, found {} tensors of an unknown model, the first '{}'", where,
          article, to_string(wanted), files.names().size(),
          files.names().empty() ? "" : printable(files.names().front(), 80));
-  fail(ErrorCode::unsupported, "{}: expected {} {}, found: {}{}", where, article, to_string(wanted), summary, use);
+  fail(ErrorCode::unsupported, "{}: expected {} {}, found: {}{}", where, article, to_string(wanted), summary,
+       option_for(identity));
 }
 
 void expect_one_family(const io::WeightFiles& files, bool own_text_encoder, const std::string& where) {

@@ -47,6 +47,9 @@ struct Identity {
 /// Looks every row up. Reads names and shapes; of values, nothing.
 Identity identify(const io::WeightFiles& files);
 
+/// "; --vae takes it": which option or command a file of these parts is for; "" where there is none.
+std::string option_for(const Identity& identity);
+
 /// Throws unsupported if the file is something else than `wanted`, saying what it is and which option takes it. `where`
 /// begins the message: a path, or an option and a path. A file that holds more than the part is fine.
 void expect_part(const io::WeightFiles& files, Part wanted, const std::string& where);

@@ -91,8 +91,7 @@ TEST(Families, OtherFilesAreToldByName) {
   EXPECT_EQ(identity_of({{"lllite_unet_x.conditioning1.0.weight", {4, 3, 4, 4}}}).summary(), "ControlNet-LLLite");
   EXPECT_EQ(identity_of({{"<cat-toy>", {768}}}).summary(), "textual inversion (embedding)");
   EXPECT_EQ(identity_of({{"clip_l", {4, 768}}}).summary(), "textual inversion (embedding)");
-  EXPECT_EQ(identity_of({{"vision_model.embeddings.class_embedding", {1024}}}).summary(),
-            "CLIP image encoder (adapter)");
+  EXPECT_EQ(identity_of({{"vision_model.embeddings.class_embedding", {1024}}}).summary(), "CLIP image encoder");
   EXPECT_EQ(identity_of({{"vision_model.embeddings.class_embedding", {1024}},
                          {"text_model.embeddings.token_embedding.weight", {2, 768}}})
                 .summary(),

@@ -29,6 +29,7 @@ std::string use_of(const std::string& name) {
   if (name == "UNet2DConditionModel") return "; --unet takes it";
   if (name == "AutoencoderKL") return "; --vae takes it";
   if (name == "CLIPTextModel" || name == "CLIPTextModelWithProjection") return "; --text-encoder takes it";
+  if (name == "CLIPVisionModelWithProjection" || name == "CLIPVisionModel") return "; --image-encoder takes it";
   if (name.find("ControlNet") != std::string::npos) return "; it steers another model and is none itself";
   return "";
 }
@@ -43,6 +44,7 @@ bool is_weight_file(const fs::path& path) {
 std::string describe_folder(const std::string& path) {
   std::error_code error;
   try {
+    if (fs::exists(fs::path(path) / "model_index.json", error)) return "a whole model; --model takes it";
     if (const fs::path config = fs::path(path) / "config.json"; fs::exists(config, error))
       if (const std::string name = class_of(config); !name.empty())
         return fmt::format("the folder of one part, {}{}", printable(name, 60), use_of(name));

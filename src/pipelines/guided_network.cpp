@@ -4,6 +4,8 @@
 #include <array>
 #include <chrono>
 
+#include <fmt/format.h>
+
 namespace easel {
 
 namespace {
@@ -20,6 +22,7 @@ struct TextToImagePipeline::Impl::Denoiser {
         conditioning(*pipeline.text_encoder, job.prompt, beside.negative ? &job.negative : nullptr,
                      prompts_beside(job, beside), pipelines::added_inputs(job.request, pipeline.files.unet)),
         extra(more),
+        images(job.image_prompts),
         instructed(job.instructed && beside.middle),
         split(beside.count() > 0 && pipeline.residency.split_guidance),
         pictures(count) {
@@ -33,6 +36,13 @@ struct TextToImagePipeline::Impl::Denoiser {
     if (beside.perturbed)
       for (int branch = 0; branch < conditioning.branches(); ++branch)
         fill("perturbation", branch, branch + 1 == conditioning.branches() ? 1.0f : 0.0f);
+    for (size_t i = 0; i < images.size(); ++i)
+      for (int branch = 0; branch < conditioning.branches(); ++branch) {
+        const Tensor& states = without_images(branch) ? images[i].negative_states : images[i].states;
+        const Tensor to = rows(fmt::format("ip_hidden_states.{}", i).c_str(), branch);
+        for (int64_t row = 0; row < to.dim(0); ++row)
+          std::ranges::copy(states.span<float>(), to.rows(row, row + 1).data<float>());
+      }
     if (job.request.freeu) {
       const FreeU& f = *job.request.freeu;
       const std::array<double, 4> factors = {f.b1, f.b2, f.s1, f.s2};
@@ -57,12 +67,29 @@ struct TextToImagePipeline::Impl::Denoiser {
     for (const int branch : changed) sessions[static_cast<size_t>(branch)]->run(graph::Rate::request);
   }
 
+  // Whether a branch is of the negative prompt, or of none while the picture guides.
+  bool without_images(int branch) const {
+    return (beside.negative && branch == 0) || (instructed && branch == conditioning.first_beside());
+  }
+
+  // How strongly image prompts act at this part of the trained timesteps.
+  void fill_scales(exec::Session& session, double progress) const {
+    for (size_t i = 0; i < images.size(); ++i) {
+      const auto to = session.tensor(fmt::format("ip_scale.{}", i)).span<float>();
+      if (images[i].acts_at(progress))
+        std::ranges::copy(images[i].scales, to.begin());
+      else
+        std::ranges::fill(to, 0.0f);
+    }
+  }
+
   // sample: [n, C, h, w], already scaled; the predictions stay in the sessions until the next call.
   sampling::Branches predict(std::span<const float> sample, double timestep, const Shape& shape, double progress) {
     for (const auto& session : sessions) {
       const Tensor t = session->tensor("timestep");
       fill_sample(*session, sample);
       std::fill_n(t.data<float>(), t.numel(), static_cast<float>(timestep));
+      fill_scales(*session, progress);
       session->run(graph::Rate::schedule);
       session->run(graph::Rate::step);
     }
@@ -109,6 +136,7 @@ struct TextToImagePipeline::Impl::Denoiser {
   pipelines::Conditioning conditioning;
   std::vector<std::shared_ptr<exec::Session>> sessions;  // one, or one per branch
   const Tensor& extra;
+  const std::vector<pipelines::ImagePrompt>& images;
   bool instructed, split;
   int pictures;
 };

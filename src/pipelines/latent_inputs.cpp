@@ -22,7 +22,9 @@ PictureTask TextToImagePipeline::Impl::picture_task(const PictureInputs& inputs,
   const UNetInput input = pipelines::unet_input(files.unet.in_channels, files.vae.latent_channels);
   const bool partly = inputs.mask || inputs.outpaint.any();
   Canvas::check(inputs);
-  if (!to_run && !inputs.init_image) return PictureTask::none;
+  // To be described, a model need not be given its picture; one that is guided by it has a branch more.
+  if (!to_run && !inputs.init_image)
+    return input == UNetInput::instruct_pix2pix ? PictureTask::instruct : PictureTask::none;
   if (input == UNetInput::latents)
     return !inputs.init_image ? PictureTask::none : partly ? PictureTask::inpaint : PictureTask::image_to_image;
   if (input == UNetInput::inpainting) {

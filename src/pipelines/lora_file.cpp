@@ -404,7 +404,7 @@ std::shared_ptr<const LoraFile> LoraFile::open(const std::string& path) {
     fail(ErrorCode::unsupported, "{}: expected a LoRA, found: {}", printable(out->path_, 400),
          identity.parts.empty() ? fmt::format("{} tensors of something else, the first '{}'", files.names().size(),
                                               files.names().empty() ? "" : printable(files.names().front(), 80))
-                                : identity.summary());
+                                : identity.summary() + option_for(identity));
   }
   out->naming_ = naming_of(files.names());
   return out;

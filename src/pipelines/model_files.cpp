@@ -9,12 +9,7 @@
 namespace easel::pipelines {
 
 FileWeights::FileWeights(io::WeightFiles files, NameCandidates candidates)
-    : files_(std::move(files)), candidates_(std::move(candidates)) {
-  for (const std::string& name : files_.names())
-    if (name.ends_with(".scale_weight"))  // without it the weight is another one
-      fail(ErrorCode::unsupported, "{}: tensor '{}': weights with a scale beside them (scaled fp8) are not read yet",
-           printable(files_.path(), 400), printable(name));
-}
+    : files_(std::move(files)), candidates_(std::move(candidates)) {}
 
 std::optional<StoredName> FileWeights::stored(const std::string& name) const {
   for (StoredName& candidate : candidates_(name))
@@ -63,9 +58,9 @@ exec::WeightSource::Outline FileWeights::outline(const std::string& name) const 
   const int64_t rows = rows_of_part(stored, shape, files_.path());
   if (stored.transposed) shape = {shape[1], shape[0]};
   if (rows) shape[0] = rows;
-  const bool as_it_stands = info.strides.empty() && !stored.transposed;
+  const bool as_it_stands = info.strides.empty() && !info.scaled() && !stored.transposed;
   const BlockFormat encoding = info.packed() ? info.format : element_format(info.dtype);
-  return {info.dtype, shape, as_it_stands ? encoding : BlockFormat::none};
+  return {info.scaled() ? DType::f32 : info.dtype, shape, as_it_stands ? encoding : BlockFormat::none};
 }
 
 Tensor FileWeights::blocks(const std::string& name) const {

@@ -96,6 +96,8 @@ std::optional<VaeFiles> read_tiny_vae(const std::string& path, const std::string
 /// The same from an open file.
 UNetFiles read_unet(const io::WeightFiles& files, const std::string& where);
 VaeFiles read_vae(const io::WeightFiles& files, const std::string& where);
+/// Throws unsupported for the UNet or transformer of a family that is not run.
+void expect_unet_family(const io::WeightFiles& files, const std::string& where);
 /// All text encoders of a whole checkpoint, in the order in which the UNet is given their states.
 std::vector<TextEncoderFiles> read_text_encoders(const io::WeightFiles& files, const std::string& where);
 
@@ -162,7 +164,8 @@ void fit_parts(ModelFiles& files, bool unet_configured);
 /// Either of the two, by what is at `path`. Throws io where nothing is there.
 ModelFiles read_model(const std::string& path, const ComponentPaths& replaced = {}, bool weights_required = true);
 
-/// The weights of a component folder: shards, safetensors before .bin, fp16 variants where there is nothing else.
+/// The weights of a component folder: shards, safetensors before .bin, fp16 or the only variant there is where there is
+/// nothing else; several are refused.
 /// Nothing where there are none and they are not required.
 std::optional<io::WeightFiles> open_weights(const std::string& folder, const std::vector<std::string>& stems,
                                             bool required = true);

@@ -8,6 +8,7 @@
 #include "io/atomic_file.h"
 #include "io/json_file.h"
 #include "pipelines/config_json.h"
+#include "pipelines/tokenizer_files.h"
 
 namespace easel::pipelines {
 
@@ -95,15 +96,18 @@ Json model_index(const ModelTensors& model) {
 
 }  // namespace
 
-void write_descriptions(const ModelTensors& model, const std::string& tokenizer, const std::string& to) {
+void write_descriptions(const ModelTensors& model, const std::string& given_tokenizer, const std::string& to) {
   const fs::path out = to, from = model.path();
   for (const auto& [component, config] : model.text_encoders) {
     const bool second = component == "text_encoder_2";
     const char* name = second ? "tokenizer_2" : "tokenizer";
     const bool own = model.folder() && fs::is_directory(from / name);
+    std::string tokenizer = given_tokenizer;
+    if (tokenizer.empty() && !model.folder()) tokenizer = find_tokenizer(model.path(), component);
     if (tokenizer.empty() && !own)
       fail(ErrorCode::invalid_argument,
-           "--tokenizer: expected a folder with vocab.json and merges.txt for the new model; a single file holds none");
+           "--tokenizer: expected a folder with vocab.json and merges.txt for the new model; a single file holds none, "
+           "and there is no folder named tokenizer beside it");
     // One vocabulary serves both encoders; a folder that has its own keeps it for the second.
     const bool given = !tokenizer.empty() && !(second && own);
     copy_descriptions(given ? tokenizer : (from / name).string(), (out / name).string());

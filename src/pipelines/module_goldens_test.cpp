@@ -150,8 +150,11 @@ class Golden {
     } else if (kind == "ResnetBlock2D") {
       build_resnet(s);
     } else if (kind == "Transformer2DModel") {
-      const models::Transformer2DConfig config{integer("num_attention_heads"), integer("num_layers"),
-                                               integer("norm_num_groups"), config_["use_linear_projection"]};
+      models::Transformer2DConfig config;
+      config.heads = integer("num_attention_heads");
+      config.layers = integer("num_layers");
+      config.groups = integer("norm_num_groups");
+      config.use_linear_projection = config_["use_linear_projection"];
       output("hidden_states", transformer_2d(s, input("hidden_states"), input("encoder_hidden_states"), config));
     } else if (kind == "Attention") {
       build_attention(s);

@@ -146,7 +146,23 @@ double PromptEncoder::compile_seconds() const {
   return sum;
 }
 
+void PromptEncoder::check_second(const TextToImageRequest& request) const {
+  const auto check = [&](const char* option, const std::string& text) {
+    if (text.empty()) return;
+    if (encoders_.size() < 2)
+      fail(ErrorCode::invalid_argument, "{}: expected a model with two text encoders (Stable Diffusion XL), found {}",
+           option, files_.family_name());
+    if (text::parse_prompt_style(request.prompt_style) == PromptStyle::a1111)
+      fail(ErrorCode::invalid_argument, "{}: expected the prompt style plain or comfy, found a1111", option);
+  };
+  check("--prompt-2", request.prompt_2);
+  check("--negative-prompt-2", request.negative_prompt_2);
+  if (!request.negative_prompt_2.empty() && !request.negative_prompt)
+    fail(ErrorCode::invalid_argument, "--negative-prompt-2: expected with --negative-prompt, found it alone");
+}
+
 PromptPlan PromptEncoder::plan(const TextToImageRequest& request, bool negative) const {
+  check_second(request);
   PromptPlan plan;
   plan.style = text::parse_prompt_style(request.prompt_style);
   plan.clip_skip = request.clip_skip == 0 ? default_clip_skip() : request.clip_skip;
@@ -160,6 +176,8 @@ PromptPlan PromptEncoder::plan(const TextToImageRequest& request, bool negative)
          plan.clip_skip);
   const std::string given = negative ? request.negative_prompt.value_or("") : request.prompt;
   plan.expanded = text::expand_wildcards(given, plan.style, request.seed, negative ? 1 : 0);
+  plan.second = text::expand_wildcards(negative ? request.negative_prompt_2 : request.prompt_2, plan.style,
+                                       request.seed, negative ? 3 : 2);
   // The web UI takes an empty text for an absent one.
   plan.absent = negative && files_.force_zeros_for_empty_prompt &&
                 (!request.negative_prompt || (given.empty() && plan.style == PromptStyle::a1111));
@@ -174,15 +192,24 @@ PromptPlan PromptEncoder::plan(const TextToImageRequest& request, bool negative)
   return plan;
 }
 
-text::ChunkedPrompt PromptEncoder::chunks(const PromptText& text) const { return chunks(text, 0); }
-
 text::ChunkedPrompt PromptEncoder::chunks(const PromptText& text, size_t index) const {
+  text::ChunkedPrompt out = own_chunks(text, index);
+  if (text.second.empty()) return out;
+  const PromptText nothing{.style = text.style};
+  const size_t count =
+      std::max(own_chunks(text, 0).chunks.size(), own_chunks(text, encoders_.size() - 1).chunks.size());
+  while (out.chunks.size() < count) out.chunks.push_back(own_chunks(nothing, index).chunks.front());
+  return out;
+}
+
+text::ChunkedPrompt PromptEncoder::own_chunks(const PromptText& text, size_t index) const {
   // ComfyUI and the web UI have one tokenizer for both encoders; diffusers has two.
   const bool shared = text.style != PromptStyle::plain;
   const text::ClipTokenizer& own = encoders_[index].tokenizer;
+  const std::string& words = index > 0 && !text.second.empty() ? text.second : text.text;
   text::ChunkedPrompt out =
-      text::chunk_prompt(text::parse_weights(text.text, text.style), text.style,
-                         shared ? encoders_.front().tokenizer : own, static_cast<int>(tokens()), names_);
+      text::chunk_prompt(text::parse_weights(words, text.style), text.style, shared ? encoders_.front().tokenizer : own,
+                         static_cast<int>(tokens()), names_);
   for (Chunk& chunk : out.chunks)
     for (PromptToken& token : chunk)
       if (token.padding) token.id = own.pad_id();
@@ -271,7 +298,7 @@ std::vector<std::vector<PromptEncoder::Row>> PromptEncoder::encode_with(size_t i
   prompts.reserve(texts.size());
   for (const PromptText& text : texts) {
     prompts.push_back(chunks(text, index));
-    if (index == 0) {
+    if (index == 0 || !text.second.empty()) {
       if (!prompts.back().cut_text.empty())
         warn_(fmt::format("the prompt is longer than {} tokens; this part was cut: '{}'", tokens(),
                           printable(prompts.back().cut_text, 400)));
@@ -282,7 +309,7 @@ std::vector<std::vector<PromptEncoder::Row>> PromptEncoder::encode_with(size_t i
       from_empty |= text.style == PromptStyle::comfy && is_weighted(chunk);
     }
   }
-  const text::ChunkedPrompt empty = chunks({PromptStyle::comfy, 1, false, "", ""}, index);
+  const text::ChunkedPrompt empty = chunks({.style = PromptStyle::comfy}, index);
   if (from_empty) rows.push_back(&empty.chunks.front());
 
   const std::vector<Row> states = run(index, rows);

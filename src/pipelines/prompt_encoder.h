@@ -28,6 +28,7 @@ struct PromptText {
   bool absent = false;   ///< no text at all, which is zeros
   std::string adapters;  ///< of the text encoders; see Adapters::text_key()
   std::string text;
+  std::string second;                                   ///< what the second encoder reads instead; empty: the same
   auto operator<=>(const PromptText&) const = default;  // NOLINT(modernize-use-nullptr): it means the 0 inside
 };
 
@@ -37,12 +38,13 @@ struct PromptPlan {
   int clip_skip = 1;
   bool absent = false;
   std::string expanded;              ///< after wildcards
+  std::string second;                ///< the same of what the second encoder reads instead; empty: the same text
   std::string adapters;              ///< of the text encoders
   std::vector<text::LoraTag> loras;  ///< of the prompt (a1111)
   std::vector<text::PromptBranch> branches;
   std::set<int64_t> chunk_counts;  ///< of all texts
 
-  PromptText text_of(const std::string& text) const { return {style, clip_skip, absent, adapters, text}; }
+  PromptText text_of(const std::string& text) const { return {style, clip_skip, absent, adapters, text, second}; }
   PromptText at(size_t branch, int step) const { return text_of(branches[branch].at(step)); }
   /// Every text once, in order of appearance.
   std::vector<PromptText> texts() const;
@@ -69,8 +71,9 @@ class PromptEncoder {
   /// Parses and counts chunks; runs nothing. `negative`: the negative prompt, which AND does not divide.
   /// Throws invalid_argument, naming the option.
   PromptPlan plan(const TextToImageRequest& request, bool negative) const;
-  /// As the first encoder reads it.
-  text::ChunkedPrompt chunks(const PromptText& text) const;
+  /// As the first encoder reads it, or another. Where two read texts of their own, the one with fewer chunks is filled
+  /// up with empty ones.
+  text::ChunkedPrompt chunks(const PromptText& text, size_t index = 0) const;
 
   /// Encodes what is not in the cache yet; a warning for every text that was cut or names an unknown embedding.
   void encode(const std::vector<PromptText>& texts);
@@ -115,7 +118,8 @@ class PromptEncoder {
     Tensor states, pooled;
   };
   void use_layers(size_t index, int clip_skip);
-  text::ChunkedPrompt chunks(const PromptText& text, size_t index) const;
+  text::ChunkedPrompt own_chunks(const PromptText& text, size_t index) const;
+  void check_second(const TextToImageRequest& request) const;
   std::vector<Row> run(size_t index, const std::vector<const Chunk*>& chunks);
   int64_t pooled_token(size_t index, const Chunk& chunk) const;
   /// The rows of every text, weighted as the style says.

@@ -37,6 +37,7 @@ sampling::SamplerOptions sampler_options_of(const TextToImageRequest& request) {
 TextToImageRequest request_of_middle_prompt(const TextToImageRequest& request) {
   TextToImageRequest out = request;
   out.negative_prompt = request.guidance.middle_prompt.value_or("");
+  out.negative_prompt_2.clear();
   return out;
 }
 

@@ -61,6 +61,16 @@ void TextToImagePipeline::Impl::measure(const Job& job, Residency& residency, st
     encoder = vae_encoder().plan(encoder_sizes(job), residency.bands, dtype)->summary();
     residency.reading = alone(*encoder, running(*encoder));
   }
+  // Pictures that prompt are encoded before anything else but the text.
+  int64_t images_weights = 0, images_largest = 0, images_run = 0, images_stay = 0;
+  for (const pipelines::ImagePrompts::Network& network : image_prompts->networks(job.image_prompts)) {
+    const exec::ProgramSummary plan = network.component->plan({}, {}, dtype, network.variant)->summary();
+    const int64_t run = std::max(plan.pack_bytes, running(plan));
+    images_largest = std::max(images_largest, plan.weight_bytes + run);
+    images_run = std::max(images_run, run);
+    images_weights += plan.weight_bytes;
+  }
+  if (images_largest > 0) residency.prompting = kProcessBytes + images_largest;
   if (residency.one_at_a_time) return;
   // The arena stays as large as it ever was; weights stay packed once they are.
   const int64_t text_stays = options.keep_text_encoder ? text_weights : 0;
@@ -69,17 +79,24 @@ void TextToImagePipeline::Impl::measure(const Job& job, Residency& residency, st
   };
   int64_t arena_now = arena->size();
   residency.encoding += if_packed(*unet, denoiser) + if_packed(*vae_decoder, decoder) + arena_now;
+  if (images_largest > 0) {
+    // Networks of this stage that ran before stay packed while later ones run.
+    residency.prompting = kProcessBytes + images_weights + images_run + text_stays + if_packed(*unet, denoiser) +
+                          if_packed(*vae_decoder, decoder) + arena_now;
+    if (image_prompts->keeps_weights()) images_stay = images_weights;
+  }
   int64_t encoder_stays = 0;
   if (encoder) {
-    residency.reading += text_stays + if_packed(*unet, denoiser) + if_packed(*vae_decoder, decoder) +
+    residency.reading += text_stays + images_stay + if_packed(*unet, denoiser) + if_packed(*vae_decoder, decoder) +
                          std::max<int64_t>(0, arena_now - encoder->arena_bytes);
     encoder_stays = encoder->weight_bytes + encoder->slot_bytes;
     if (vae_encoder().packed()) residency.encoding += encoder_stays;
     arena_now = std::max(arena_now, encoder->arena_bytes);
   }
-  residency.denoising += text_stays + encoder_stays + if_packed(*vae_decoder, decoder) +
+  residency.denoising += text_stays + images_stay + encoder_stays + if_packed(*vae_decoder, decoder) +
                          std::max<int64_t>(0, arena_now - denoiser.arena_bytes);
-  residency.decoding += text_stays + encoder_stays + denoiser.weight_bytes + (denoiser_run - denoiser.arena_bytes) +
+  residency.decoding += text_stays + images_stay + encoder_stays + denoiser.weight_bytes +
+                        (denoiser_run - denoiser.arena_bytes) +
                         std::max<int64_t>(0, std::max(arena_now, denoiser.arena_bytes) - decoder.arena_bytes);
 }
 
@@ -180,15 +197,26 @@ std::string TextToImagePipeline::Impl::what_fits(const Job& job, int64_t budget)
     offer(fmt::format("--width {} --height {}", r.width, r.height), bytes);
     break;
   }
-  return out.empty() ? fmt::format("; no size would fit: the UNet's weights take {}",
-                                   gigabytes(unet->plan(unet_sizes(job, Residency{}), {}, {})->summary().weight_bytes))
-                     : out;
+  if (out.empty())
+    out = fmt::format("; no size would fit: the UNet's weights take {}",
+                      gigabytes(unet->plan(unet_sizes(job, Residency{}), {}, {})->summary().weight_bytes));
+  const auto in_blocks = [](const pipelines::FileWeights& weights) {
+    return std::ranges::any_of(weights.files().files(), [](const io::TensorFile& file) {
+      return std::ranges::any_of(file.tensors(), [](const io::TensorInfo& info) {
+        return info.packed() || element_format(info.dtype) != BlockFormat::none;
+      });
+    });
+  };
+  if (options.expand_weights && in_blocks(*files.unet_weights))
+    out += "; without --expand-weights the file's packed weights take less";
+  return out;
 }
 
 void TextToImagePipeline::Impl::enter(Component& next) {
   if (!residency.one_at_a_time) return;
   std::vector<Component*> all = {unet.get(), vae_decoder.get(), vae_encoder_.get()};
   for (size_t i = 0; i < text_encoder->count(); ++i) all.push_back(&text_encoder->component(i));
+  for (Component* component : image_prompts->components()) all.push_back(component);
   for (Component* other : all)
     if (other && other != &next && other->packed()) {
       other->drop();

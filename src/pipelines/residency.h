@@ -19,11 +19,12 @@ struct Residency {
 
   // Resident bytes of the process at their highest while …
   int64_t encoding = 0;   ///< … prompts are encoded
+  int64_t prompting = 0;  ///< … pictures that prompt are encoded
   int64_t reading = 0;    ///< … a picture to begin from is encoded
   int64_t denoising = 0;  ///< … the UNet is packed and runs
   int64_t decoding = 0;   ///< … the VAE is packed and runs
 
-  int64_t peak() const { return std::max({encoding, reading, denoising, decoding}); }
+  int64_t peak() const { return std::max({encoding, prompting, reading, denoising, decoding}); }
 };
 
 /// About the size of a band: large enough that transforming the filters for each costs nothing to speak of.

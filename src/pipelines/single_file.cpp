@@ -34,8 +34,14 @@ Family family_of_replacement(const std::string& path, const Identity& rest) {
 // The components that the file lacks and no option gives, with the option that would.
 void expect_components(const Identity& identity, Family family, const ComponentPaths& replaced,
                        const std::string& where) {
-  const auto encoders =
-      std::ranges::count_if(identity.parts, [](const Match& match) { return match.row->part == Part::text_encoder; });
+  // OpenCLIP's is the second one where there are two places.
+  bool first = false, second = false;
+  for (const Match& match : identity.parts) {
+    if (match.row->part != Part::text_encoder) continue;
+    const bool open_clip =
+        match.row->layout == std::string("open_clip") || match.row->family == std::string("OpenCLIP-bigG");
+    (is_xl(family) && open_clip ? second : first) = true;
+  }
   std::string missing, options;
   const auto check = [&](bool there, const std::string& path, const char* name, const char* option) {
     if (there || !path.empty()) return;
@@ -44,10 +50,8 @@ void expect_components(const Identity& identity, Family family, const ComponentP
   };
   check(identity.find(Part::denoiser), replaced.unet, "UNet", "--unet");
   check(identity.find(Part::vae), replaced.vae, "VAE", "--vae");
-  if (family != Family::sdxl_refiner) check(encoders > 0, replaced.text_encoder, "text encoder", "--text-encoder");
-  if (is_xl(family))
-    check(encoders > (family == Family::sdxl ? 1 : 0), replaced.text_encoder_2, "second text encoder",
-          "--text-encoder-2");
+  if (family != Family::sdxl_refiner) check(first, replaced.text_encoder, "text encoder", "--text-encoder");
+  if (is_xl(family)) check(second, replaced.text_encoder_2, "second text encoder", "--text-encoder-2");
   if (!missing.empty())
     fail(ErrorCode::io, "{}: expected a whole model, found no {} in it ({}); {} {} what is missing", where, missing,
          identity.summary(), options, options.find(" and ") == std::string::npos ? "supplies" : "supply");
@@ -82,6 +86,7 @@ ModelFiles read_single_file(const std::string& path, const ComponentPaths& repla
   if (replaced.unet.empty()) {
     expect_part(weights, Part::denoiser, where);
     expect_one_family(weights, replaced.text_encoder.empty(), where);
+    expect_unet_family(weights, where);  // before its other parts are asked for
   }
   const Family family = replaced.unet.empty() ? family_in(identity) : family_of_replacement(replaced.unet, identity);
   expect_components(identity, family, replaced, where);

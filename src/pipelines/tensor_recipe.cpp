@@ -218,17 +218,18 @@ Encoding parse_encoding(const std::string& where, const std::string& name) {
   for (const auto& [known, dtype] : kPlain)
     if (known == name) return {dtype, BlockFormat::none};
   if (const auto format = block_format_from_name(name); format && can_quantize(*format)) return {DType::f32, *format};
-  fail(
-      ErrorCode::invalid_argument,
-      "{}: expected fp32, fp16, bf16, f8_e4m3, f8_e5m2, q8_0, q6_k, q5_k, q5_1, q5_0, q4_k, q4_1 or q4_0, found \"{}\"",
-      where, printable(name, 40));
+  fail(ErrorCode::invalid_argument,
+       "{}: expected fp32, fp16, bf16, f8_e4m3, f8_e5m2, q8_0, q6_k, q5_k, q5_1, q5_0, q4_k, q4_1, q4_0, iq4_nl, "
+       "iq4_xs, "
+       "q3_k or q2_k, found \"{}\"",
+       where, printable(name, 40));
 }
 
 bool Recipe::copied() const {
   if (change || terms.size() != 1 || terms[0].weight != 1 || terms[0].sources.size() != 1) return false;
   const Source& source = terms[0].sources[0];
   return source.info->dtype == encoding.dtype && source.info->format == encoding.format &&
-         source.info->strides.empty() && !source.transposed;
+         source.info->strides.empty() && !source.info->scaled() && !source.transposed;
 }
 
 bool Recipe::lossy() const {
@@ -244,7 +245,7 @@ bool Recipe::lossy() const {
            const bool fp8 = s.info->dtype == DType::f8_e4m3 || s.info->dtype == DType::f8_e5m2;
            // Every fp8 number is a binary16 and a bfloat16 number.
            const bool widened = fp8 && (encoding.dtype == DType::f16 || encoding.dtype == DType::bf16);
-           return s.info->packed() || !(widened || s.info->dtype == encoding.dtype);
+           return s.info->packed() || s.info->scaled() || !(widened || s.info->dtype == encoding.dtype);
          });
 }
 

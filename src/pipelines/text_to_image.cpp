@@ -33,7 +33,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   seconds.load = info.load_seconds;
   const auto compiled = [&] {
     return text_encoder->compile_seconds() + unet->compile_seconds() + vae_decoder->compile_seconds() +
-           (vae_encoder_ ? vae_encoder_->compile_seconds() : 0);
+           (vae_encoder_ ? vae_encoder_->compile_seconds() : 0) + image_prompts->compile_seconds();
   };
   const double compiled_before = compiled();
   seconds.lora = use_text_adapters(job) + use_unet_adapters(job);
@@ -62,6 +62,15 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
     if (job.guided) trace_texts("negative_", job.negative.texts());
   }
 
+  stage = Clock::now();
+  const double compiled_with_text = compiled();
+  image_prompts->encode(job.image_prompts, job.guided);
+  if (!job.image_prompts.empty()) seconds.image_encode = seconds_since(stage) - (compiled() - compiled_with_text);
+  for (size_t i = 0; trace && i < job.image_prompts.size(); ++i) {
+    trace(fmt::format("ip_hidden_states.{}", i), job.image_prompts[i].states);
+    if (job.guided) trace(fmt::format("negative_ip_hidden_states.{}", i), job.image_prompts[i].negative_states);
+  }
+
   const int pictures = request.num_images_per_prompt;
   const Shape shape = {pictures, files.vae.latent_channels, job.latent_height, job.latent_width};
   const sampling::NoiseOptions noise_options = pipelines::noise_options_of(request);
@@ -73,7 +82,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
   if (job.encodes_picture() && job.pictures.empty())
     canvas.emplace(request.image, request.width, request.height, job.extends_picture);
   const Start begin = start_of(job, canvas ? &*canvas : nullptr, *noise, *sampler);
-  if (job.encodes_picture()) seconds.image_encode = seconds_since(stage) - (compiled() - compiled_so_far);
+  if (job.encodes_picture()) seconds.image_encode += seconds_since(stage) - (compiled() - compiled_so_far);
   const Tensor& latents = begin.latents;
   const auto sample = latents.span<float>();
   const std::optional<sampling::KeptPart> kept = begin.kept(request.image.differential);
@@ -88,6 +97,7 @@ TextToImageResult TextToImagePipeline::Impl::generate(Job job, const std::functi
     state.seconds = took;
     if (progress) progress(state);
   });
+  for (const pipelines::ImagePrompt& prompt : job.image_prompts) prompt.adapter->file->release_pages();
   const auto after_step = [&, count = 0](int i, std::span<const float>) mutable {
     if (trace) trace(fmt::format("latents.{}", count++), latents);
     if (previewer) previewer->show(i + 1, shape);
@@ -243,6 +253,7 @@ void TextToImagePipeline::set_launch_sink(const LaunchSink& sink) {
     return sink ? exec::report_to(sink, name) : exec::Session::Observer();
   };
   impl_->text_encoder->set_observer([&](const std::string& name) { return observer(name.c_str()); });
+  impl_->image_prompts->set_observer(observer("image_encoder"));
   impl_->unet->set_observer(observer("unet"));
   impl_->vae_decoder->set_observer(observer("vae"));
   impl_->encoder_observer = observer("vae_encoder");

@@ -40,12 +40,16 @@ double TextToImagePipeline::Impl::use_text_adapters(const Job& job) {
 double TextToImagePipeline::Impl::use_unet_adapters(const Job& job) {
   const auto start = Clock::now();
   const auto made = adapters->adaptation(job.loras, job.request.lora_mode);
-  if (made != unet_adapters) {
+  const std::string images = pipelines::ImagePrompts::key(job.image_prompts);
+  if (made != unet_adapters || images != unet_image_prompts) {
     unet_adapters = nullptr;  // none for certain, should this fail
     unet->use_side_branches(made->side_ranks);
     const auto found = made->replacements.find("unet");
-    unet->replace(found == made->replacements.end() ? exec::Replacements() : found->second);
+    exec::Replacements replacements = found == made->replacements.end() ? exec::Replacements() : found->second;
+    image_prompts->add_to(replacements, job.image_prompts);
+    unet->replace(std::move(replacements));
     unet_adapters = made;
+    unet_image_prompts = images;
   }
   return std::chrono::duration<double>(Clock::now() - start).count();
 }

@@ -11,6 +11,7 @@
 #include "pipelines/canvas.h"
 #include "pipelines/component.h"
 #include "pipelines/conditioning.h"
+#include "pipelines/image_prompts.h"
 #include "pipelines/model_files.h"
 #include "pipelines/preview.h"
 #include "pipelines/prompt_encoder.h"
@@ -56,9 +57,10 @@ struct TextToImagePipeline::Impl {
     bool guided = false;
     int batch_size = 1;
     pipelines::PromptPlan prompt, negative;
-    std::vector<Lora> loras;                      ///< of the request, then those of the prompt
-    std::optional<pipelines::PromptPlan> middle;  ///< of guidance by two prompts
-    int64_t tokens = 0;                           ///< of the conditioning, all chunks
+    std::vector<Lora> loras;                            ///< of the request, then those of the prompt
+    std::optional<pipelines::PromptPlan> middle;        ///< of guidance by two prompts
+    std::vector<pipelines::ImagePrompt> image_prompts;  ///< that act
+    int64_t tokens = 0;                                 ///< of the conditioning, all chunks
     /// Of the UNet: for the request, and where perturbed attention guides it; see UNet2DConditionVariant.
     std::string variant, perturbed_variant;
 
@@ -100,6 +102,7 @@ struct TextToImagePipeline::Impl {
   void check_adapters(const Job& job) const;
   /// From here on the networks are those of the job. Return seconds.
   double use_text_adapters(const Job& job);
+  /// Those of the UNet are LoRAs and the matrices of image prompts.
   double use_unet_adapters(const Job& job);
 
   // residency.cpp
@@ -164,8 +167,10 @@ struct TextToImagePipeline::Impl {
   device::ContextPtr context;
   std::shared_ptr<exec::Arena> arena = std::make_shared<exec::Arena>();
   std::unique_ptr<pipelines::Adapters> adapters;
-  std::shared_ptr<const pipelines::Adaptation> unet_adapters;  ///< what the UNet was last given
+  std::shared_ptr<const pipelines::Adaptation> unet_adapters;  ///< what the UNet was last given …
+  std::string unet_image_prompts;                              ///< … and with which image prompts
   std::unique_ptr<pipelines::PromptEncoder> text_encoder;
+  std::unique_ptr<pipelines::ImagePrompts> image_prompts;
   std::unique_ptr<pipelines::Component> unet, vae_decoder;
   std::unique_ptr<pipelines::Component> vae_encoder_;  ///< made when first asked for
   exec::Session::Observer encoder_observer;            ///< for it

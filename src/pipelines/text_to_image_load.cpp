@@ -3,6 +3,7 @@
 #include "models/unet_2d_condition.h"
 #include "pipelines/requests.h"
 #include "pipelines/text_to_image_impl.h"
+#include "pipelines/tokenizer_files.h"
 
 namespace easel {
 
@@ -47,10 +48,11 @@ std::vector<text::ClipTokenizer> load_tokenizers(const pipelines::ModelFiles& fi
     if (folder.empty() && alone) folder = options.tokenizer;
     if (folder.empty()) folder = encoder.tokenizer_folder;
     if (folder.empty()) folder = options.tokenizer;
+    if (folder.empty()) folder = pipelines::find_tokenizer(files.path, encoder.name, options.tokenizer_dirs);
     if (folder.empty())
       fail(ErrorCode::io,
            "{}: a single-file checkpoint holds no tokenizer; expected --tokenizer with a folder of vocab.json and "
-           "merges.txt",
+           "merges.txt, or such a folder named tokenizer beside the file",
            printable(files.path));
     out.push_back(text::ClipTokenizer::load(folder, encoder.pad_token));
   }
@@ -78,6 +80,9 @@ TextToImagePipeline::Impl::Impl(const std::string& path, const LoadOptions& load
 
   adapters = std::make_unique<pipelines::Adapters>(files, options.warn);
   text_encoder = std::make_unique<pipelines::PromptEncoder>(files, load_tokenizers(files, options), options, context,
+                                                            chosen_dtype(options.text_encoder, context->isa), arena,
+                                                            [this](Component& next) { enter(next); });
+  image_prompts = std::make_unique<pipelines::ImagePrompts>(files, options, context,
                                                             chosen_dtype(options.text_encoder, context->isa), arena,
                                                             [this](Component& next) { enter(next); });
   unet = std::make_unique<Component>(models::unet_2d_condition(files.unet), files.unet_weights, context,

@@ -61,6 +61,7 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
   check_side("width", r.width);
   check_side("height", r.height);
   check_added(r.added);
+  pipelines::check_added_conditions(r.added, files);
   job.prompt = text_encoder->plan(r, false);
   job.negative = text_encoder->plan(r, true);
   // Throw for bad names, values and combinations. Mixing several conditionings takes the negative one as its origin.
@@ -73,6 +74,7 @@ TextToImagePipeline::Impl::Job TextToImagePipeline::Impl::resolve(const TextToIm
     job.middle = job.negative;  // sees the picture, without the prompt
   }
   resolve_adapters(job);
+  job.image_prompts = image_prompts->resolve(r.ip_adapters);
   job.guided = guided_by_scale(job) || always_guided || job.prompt.mixed() || job.middle.has_value();
   guidance_for(job);
   sampling::check_noise(pipelines::noise_options_of(r));
@@ -131,10 +133,13 @@ sampling::GuidancePtr TextToImagePipeline::Impl::guidance_for(const Job& job) co
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan, int pictures,
                                                const Branches& beside) const {
   const int64_t branches = static_cast<int64_t>(job.prompt.branches.size()) + beside.count();
-  return {{"batch", plan.split_guidance ? pictures : pictures * branches},
-          {"height", job.latent_height},
-          {"width", job.latent_width},
-          {"tokens", job.tokens}};
+  Bindings sizes = {{"batch", plan.split_guidance ? pictures : pictures * branches},
+                    {"height", job.latent_height},
+                    {"width", job.latent_width},
+                    {"tokens", job.tokens}};
+  for (size_t i = 0; i < job.image_prompts.size(); ++i)
+    sizes[fmt::format("ip_tokens.{}", i)] = job.image_prompts[i].tokens;
+  return sizes;
 }
 
 Bindings TextToImagePipeline::Impl::unet_sizes(const Job& job, const Residency& plan) const {
@@ -164,10 +169,12 @@ void TextToImagePipeline::Impl::add_variants(Job& job) const {
     for (const double factor : {r.freeu->b1, r.freeu->b2, r.freeu->s1, r.freeu->s2})
       if (!(std::fabs(factor) <= 1e3))
         fail(ErrorCode::invalid_argument, "--freeu: expected factors from -1000 to 1000, found {}", factor);
-  models::UNet2DConditionVariant variant{.perturbed_layers = {}, .freeu = r.freeu.has_value()};
+  models::UNet2DConditionVariant variant{
+      .perturbed_layers = {}, .freeu = r.freeu.has_value(), .image_prompts = job.image_prompts.size()};
   const auto make = [&] { return models::unet_2d_condition(files.unet, variant); };
   job.variant = variant.freeu ? "freeu" : "";
-  if (variant.freeu) unet->add_variant(job.variant, make);
+  if (variant.image_prompts > 0) job.variant += fmt::format(" image prompts {}", variant.image_prompts);
+  if (!job.variant.empty()) unet->add_variant(job.variant, make);
   if (!job.perturbed()) return;
   for (std::string layer : r.guidance.pag_applied_layers) {
     // "up.block_1.attentions_0": as diffusers' pipelines once had the names.

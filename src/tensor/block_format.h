@@ -56,12 +56,12 @@ BlockFormat element_format(DType dtype) noexcept;
 /// Bytes of count elements, which are whole blocks.
 int64_t bytes_in_blocks(BlockFormat format, int64_t count) noexcept;
 
-/// Whether quantize() can write it: q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k.
+/// Whether quantize() can write it: all of kBlockFormats.
 bool can_quantize(BlockFormat format) noexcept;
 
-/// count finite f32 elements → packed blocks. The first five are bit-equal to gguf.quants.quantize; the k formats
-/// search scales as ggml's quantize_row_*_K_ref does: for each sub-block the scale (and offset) with the least squared
-/// error among a few candidates, weighted by √mean(x²) + |x| (q4_k, q5_k) or x² (q6_k).
+/// count finite f32 elements → packed blocks. q4_0 … q8_0 are bit-equal to gguf.quants.quantize; the others search
+/// scales as ggml's quantize_row_* do: for each sub-block the scale (and offset) with the least squared error among a
+/// few candidates, weighted by √mean(x²) + |x| (q4_k, q5_k), |x| (q2_k) or x² (q3_k, q6_k, iq4_nl, iq4_xs).
 void quantize(BlockFormat format, const float* values, void* blocks, int64_t count) noexcept;
 
 }  // namespace easel

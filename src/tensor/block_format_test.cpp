@@ -69,9 +69,14 @@ TEST(BlockFormat, EncodingLosesLittle) {
   EXPECT_LT(loss_of(BlockFormat::q6_k), 0.02);
   EXPECT_LT(loss_of(BlockFormat::q5_k), 0.04);
   EXPECT_LT(loss_of(BlockFormat::q4_k), 0.075);
+  EXPECT_LT(loss_of(BlockFormat::iq4_nl), 0.08);
+  EXPECT_LT(loss_of(BlockFormat::iq4_xs), 0.085);
+  EXPECT_LT(loss_of(BlockFormat::q3_k), 0.16);
+  EXPECT_LT(loss_of(BlockFormat::q2_k), 0.3);
   // The search is worth its time: better than the plain formats of the same number of bits.
   EXPECT_LT(loss_of(BlockFormat::q5_k), loss_of(BlockFormat::q5_0));
   EXPECT_LT(loss_of(BlockFormat::q4_k), loss_of(BlockFormat::q4_0));
+  EXPECT_LT(loss_of(BlockFormat::iq4_nl), loss_of(BlockFormat::q4_0));
 }
 
 TEST(BlockFormat, EncodesWhatIsOnTheEdge) {

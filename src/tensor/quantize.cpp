@@ -6,6 +6,7 @@
 
 #include <easel/half.h>
 
+#include "tensor/block_decode.h"
 #include "tensor/block_format.h"
 
 namespace easel {
@@ -103,9 +104,10 @@ struct ScaleMin {
   float scale = 0, min = 0;  ///< x ≈ scale · level − min, min ≥ 0
 };
 
-// Of steps + 1 trial scales, each refined by weighted least squares, the one with the least weighted squared error.
+// Of steps + 1 trial scales, each refined by weighted least squares, the one with the least weighted squared error. A
+// sub-block is kParts times four numbers.
+template <int kParts>
 ScaleMin fit_scale_and_min(const float* values, int levels, const float* weighing, float first, int steps) noexcept {
-  constexpr int kParts = 8;  // of 4: a sub-block
   Four x[kParts], w[kParts], trial[kParts], sum_w{}, sum_x{};
   float min = values[0], max = values[0];
   for (int i = 0; i < 4 * kParts; ++i) {
@@ -173,8 +175,8 @@ void q45_k(const float* x, uint8_t* b, bool five) noexcept {
     for (int i = 0; i < 32; ++i) squares += x[32 * j + i] * x[32 * j + i];
     const float mean = std::sqrt(squares / 32);
     for (int i = 0; i < 32; ++i) weights[i] = mean + std::fabs(x[32 * j + i]);
-    parts[j] = five ? fit_scale_and_min(x + 32 * j, levels, weights, -0.5f, 15)
-                    : fit_scale_and_min(x + 32 * j, levels, weights, -1.0f, 20);
+    parts[j] = five ? fit_scale_and_min<8>(x + 32 * j, levels, weights, -0.5f, 15)
+                    : fit_scale_and_min<8>(x + 32 * j, levels, weights, -1.0f, 20);
     max_scale = std::max(max_scale, parts[j].scale);
     max_min = std::max(max_min, parts[j].min);
   }
@@ -209,9 +211,39 @@ void q45_k(const float* x, uint8_t* b, bool five) noexcept {
     }
 }
 
-// The scale s for which s · level is nearest to the 16 values, weighted by their squares, with levels −32 … 31.
-float fit_scale(const float* values) noexcept {
-  constexpr float kLevels = 32, kNothing = 1e-15f;
+// Element i of a super-block in two bits, where q2_k and q3_k have it.
+void put_two_bits(uint8_t* qs, int i, int q) noexcept {
+  qs[i / 128 * 32 + i % 32] |= static_cast<uint8_t>(q << (i % 128 / 32 * 2));
+}
+
+// q2_k: sixteen sub-blocks of 16, their scales and offsets in 4 bits of d and m.
+void q2_k(const float* x, uint8_t* b) noexcept {
+  float weights[16];
+  ScaleMin parts[16];
+  float max_scale = 0, max_min = 0;
+  for (int j = 0; j < 16; ++j) {
+    for (int i = 0; i < 16; ++i) weights[i] = std::fabs(x[16 * j + i]);
+    parts[j] = fit_scale_and_min<4>(x + 16 * j, 3, weights, -0.5f, 15);
+    max_scale = std::max(max_scale, parts[j].scale);
+    max_min = std::max(max_min, parts[j].min);
+  }
+  const float to_scale = max_scale > 0 ? 15 / max_scale : 0, to_min = max_min > 0 ? 15 / max_min : 0;
+  std::fill_n(b, 80, uint8_t{0});
+  put_half(b + 80, max_scale / 15);
+  put_half(b + 82, max_min / 15);
+  const float d = get_half(b + 80), m = get_half(b + 82);
+  for (int j = 0; j < 16; ++j) {
+    const int scale = nearest(to_scale * parts[j].scale, 0, 15), min = nearest(to_min * parts[j].min, 0, 15);
+    b[j] = static_cast<uint8_t>(scale | min << 4);
+    const float step = d * static_cast<float>(scale), offset = m * static_cast<float>(min);
+    for (int i = 16 * j; i < 16 * j + 16; ++i)
+      put_two_bits(b + 16, i, step == 0 ? 0 : nearest((x[i] + offset) / step, 0, 3));
+  }
+}
+
+// The scale s for which s · level is nearest to the 16 values, weighted by their squares, with levels −n … n − 1.
+float fit_scale(const float* values, float kLevels) noexcept {
+  constexpr float kNothing = 1e-15f;
   float extreme = 0;
   for (int i = 0; i < 16; ++i)
     if (std::fabs(values[i]) > std::fabs(extreme)) extreme = values[i];
@@ -238,11 +270,35 @@ float fit_scale(const float* values) noexcept {
   return scale;
 }
 
+// q3_k: sixteen sub-blocks of 16, their scales in 6 bits of d.
+void q3_k(const float* x, uint8_t* b) noexcept {
+  float scales[16], largest = 0;
+  for (int j = 0; j < 16; ++j) {
+    scales[j] = fit_scale(x + 16 * j, 4);
+    if (std::fabs(scales[j]) > std::fabs(largest)) largest = scales[j];
+  }
+  std::fill_n(b, block_bytes(BlockFormat::q3_k), uint8_t{0});
+  const float to_scale = largest == 0 ? 0 : -32 / largest;
+  put_half(b + 108, inverse(to_scale));
+  const float d = get_half(b + 108);
+  for (int j = 0; j < 16; ++j) {
+    const int scale = nearest(to_scale * scales[j], -32, 31);
+    b[96 + j % 8] |= static_cast<uint8_t>(((scale + 32) & 15) << (j / 8 * 4));
+    b[104 + j % 4] |= static_cast<uint8_t>((scale + 32) >> 4 << (j / 4 * 2));
+    const float step = d * static_cast<float>(scale);
+    for (int i = 16 * j; i < 16 * j + 16; ++i) {
+      const int q = step == 0 ? 4 : nearest(x[i] / step, -4, 3) + 4;
+      put_two_bits(b + 32, i, q & 3);
+      b[i % 32] |= static_cast<uint8_t>((q >> 2) << (i / 32));
+    }
+  }
+}
+
 void q6_k(const float* x, uint8_t* b) noexcept {
   constexpr float kNothing = 1e-15f;
   float scales[16], largest = 0;
   for (int j = 0; j < 16; ++j) {
-    scales[j] = fit_scale(x + 16 * j);
+    scales[j] = fit_scale(x + 16 * j, 32);
     if (std::fabs(scales[j]) > std::fabs(largest)) largest = scales[j];
   }
   std::fill_n(b, block_bytes(BlockFormat::q6_k), uint8_t{0});
@@ -267,20 +323,93 @@ void q6_k(const float* x, uint8_t* b) noexcept {
   }
 }
 
+// Which of kIq4Values is nearest. Halfway points are multiples of a half, so each half belongs to one of them.
+class NearestIq4 {
+ public:
+  NearestIq4() {
+    for (int i = 0; i < kHalves; ++i) {
+      const float value = (static_cast<float>(i) + 0.5f) / 2 + kIq4Values[0];
+      int best = 0;
+      for (int q = 1; q < 16; ++q)
+        if (std::fabs(value - kIq4Values[q]) < std::fabs(value - kIq4Values[best])) best = q;
+      table_[i] = static_cast<uint8_t>(best);
+    }
+  }
+  uint8_t operator()(float value) const noexcept {
+    const float at = 2 * (value - kIq4Values[0]);
+    if (!(at > 0)) return 0;
+    return at < kHalves ? table_[static_cast<int>(at)] : uint8_t{15};
+  }
+
+ private:
+  static constexpr int kHalves = 2 * (kIq4Values[15] - kIq4Values[0]);
+  uint8_t table_[kHalves];
+};
+
+const NearestIq4& nearest_iq4() noexcept {
+  static const NearestIq4 kTable;
+  return kTable;
+}
+
+// The scale s for which s · table value is nearest to the 32 values, weighted by their squares.
+float fit_iq4_scale(const float* x) noexcept {
+  constexpr float kNothing = 1e-15f, kFirst = kIq4Values[0];
+  const NearestIq4& index = nearest_iq4();
+  float extreme = 0;
+  for (int i = 0; i < 32; ++i)
+    if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
+  if (std::fabs(extreme) < kNothing) return 0;
+  float scale = 0, best = 0;
+  const auto consider = [&](float inverse_scale, bool first) {
+    float sum_xq = 0, sum_q2 = 0;
+    for (int i = 0; i < 32; ++i) {
+      const auto q = static_cast<float>(kIq4Values[index(inverse_scale * x[i])]);
+      const float w = x[i] * x[i];
+      sum_xq += w * q * x[i];
+      sum_q2 += w * q * q;
+    }
+    if (!(sum_q2 > 0) || !(first || sum_xq * sum_xq > best * sum_q2)) return;
+    scale = sum_xq / sum_q2;
+    best = scale * sum_xq;
+  };
+  consider(-kFirst / extreme, true);
+  for (int step = -7; step <= 7; ++step) consider((kFirst + static_cast<float>(step)) / extreme, false);
+  return scale;
+}
+
+void iq4_levels(const float* x, float step, uint8_t* qs) noexcept {
+  const NearestIq4& index = nearest_iq4();
+  const float id = inverse(step);
+  for (int i = 0; i < 16; ++i) qs[i] = static_cast<uint8_t>(index(id * x[i]) | index(id * x[i + 16]) << 4);
+}
+
+void iq4_nl(const float* x, uint8_t* b) noexcept {
+  put_half(b, fit_iq4_scale(x));
+  iq4_levels(x, get_half(b), b + 2);
+}
+
+// iq4_xs: eight sub-blocks of 32, their scales in 6 bits of d.
+void iq4_xs(const float* x, uint8_t* b) noexcept {
+  float scales[8], largest = 0;
+  for (int j = 0; j < 8; ++j) {
+    scales[j] = fit_iq4_scale(x + 32 * j);
+    if (std::fabs(scales[j]) > std::fabs(largest)) largest = scales[j];
+  }
+  std::fill_n(b, 8, uint8_t{0});
+  put_half(b, -largest / 32);
+  const float d = get_half(b), id = inverse(d);
+  for (int j = 0; j < 8; ++j) {
+    const int scale = nearest(id * scales[j], -32, 31);
+    b[4 + j / 2] |= static_cast<uint8_t>(((scale + 32) & 15) << (j % 2 * 4));
+    b[2 + j / 4] |= static_cast<uint8_t>((scale + 32) >> 4 << (j % 4 * 2));
+    iq4_levels(x + 32 * j, d * static_cast<float>(scale), b + 8 + 16 * j);
+  }
+}
+
 }  // namespace
 
 bool can_quantize(BlockFormat format) noexcept {
-  switch (format) {
-    case BlockFormat::q4_0:
-    case BlockFormat::q4_1:
-    case BlockFormat::q5_0:
-    case BlockFormat::q5_1:
-    case BlockFormat::q8_0:
-    case BlockFormat::q4_k:
-    case BlockFormat::q5_k:
-    case BlockFormat::q6_k: return true;
-    default: return false;
-  }
+  return std::ranges::find(kBlockFormats, format) != std::end(kBlockFormats);
 }
 
 void quantize(BlockFormat format, const float* values, void* blocks, int64_t count) noexcept {
@@ -296,6 +425,10 @@ void quantize(BlockFormat format, const float* values, void* blocks, int64_t cou
       case BlockFormat::q4_k: q45_k(values, b, false); break;
       case BlockFormat::q5_k: q45_k(values, b, true); break;
       case BlockFormat::q6_k: q6_k(values, b); break;
+      case BlockFormat::q2_k: q2_k(values, b); break;
+      case BlockFormat::q3_k: q3_k(values, b); break;
+      case BlockFormat::iq4_nl: iq4_nl(values, b); break;
+      case BlockFormat::iq4_xs: iq4_xs(values, b); break;
       default: return;
     }
   }

@@ -6,7 +6,7 @@ import struct
 import unittest
 
 from golden_cases import GoldenCase
-from harness import GOLDENS, edit_safetensors, read_safetensors, relative_l2, run
+from harness import GOLDENS, edit_safetensors, png_pixels, read_safetensors, relative_l2, run
 
 FAMILIES = GOLDENS.parent / "families"
 
@@ -101,6 +101,91 @@ class Families(GoldenCase):
             found = self.trace(case, extra=["--sampler", "euler", "--scheduler", "trailing", *extra])
             self.check(case, found, " (options)")
 
+    def test_options_of_other_families_are_refused(self):
+        """Nothing that is asked for is left out in silence."""
+        def refused(model, word, *args):
+            self.refused(2, args[0], word, args=["a boat", "--model", model, "--steps", "1", "--width", "64", "--height", "64", *args])
+
+        xl, sd, refiner = FAMILIES / "xl", FAMILIES / "sd2", FAMILIES / "refiner"
+        for option, value in (("--original-size", "30x20"), ("--crops-coords-top-left", "1,0"), ("--target-size", "8x8"),
+                              ("--negative-original-size", "8x8"), ("--aesthetic-score", "7"), ("--negative-aesthetic-score", "3"),
+                              ("--prompt-2", "a cat")):
+            refused(sd, "Stable Diffusion 2.x", option, value)
+        refused(sd, "Stable Diffusion 2.x", "--negative-prompt-2", "a cat", "--negative-prompt", "fog")
+        refused(xl, "refiner", "--aesthetic-score", "7")
+        refused(refiner, "refiner", "--target-size", "8x8")
+        refused(refiner, "two text encoders", "--prompt-2", "a cat")
+        refused(xl, "--negative-prompt", "--negative-prompt-2", "a cat")
+        refused(xl, "a1111", "--prompt-2", "a cat", "--prompt-style", "a1111")
+        # A hand-over gives each model what it takes.
+        (picture,) = self.generate("a boat", "--model", xl, "--refiner", refiner, "--steps", "5", "--width", "64", "--height",
+                                   "64", "--seed", "1", "--target-size", "32x32", "--aesthetic-score", "7", "--prompt-2", "a cat")
+        (other,) = self.generate("a boat", "--model", xl, "--refiner", refiner, "--steps", "5", "--width", "64", "--height",
+                                 "64", "--seed", "1", "--target-size", "32x32", "--aesthetic-score", "7")
+        self.assertNotEqual(png_pixels(picture), png_pixels(other))
+        (again,) = self.generate("--from-image", picture)
+        self.assertEqual(picture.read_bytes(), again.read_bytes())
+        # Another model makes the same picture as well as it can, and says what it leaves out.
+        done = run("generate", "--from-image", other, "--model", sd, "--out-dir", self.out, "--quiet", "--refiner", sd)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("left out", done.stderr)
+
+    def test_two_prompts(self):
+        """The second encoder's text: weights and chunks of its own in comfy's style."""
+        args = ["--prompt-style", "comfy", "--prompt-2", "a (dog:1.3) " + "and a very long story " * 30]
+        weighted = self.latents(FAMILIES / "xl", *args)
+        plain = self.latents(FAMILIES / "xl", "--prompt-style", "comfy", "--prompt-2", args[-1].replace("(dog:1.3)", "dog"))
+        self.assertNotEqual(weighted["prompt_embeds"], plain["prompt_embeds"])
+        (shape, values) = weighted["prompt_embeds"]
+        self.assertEqual(shape[1] % 77, 0)
+        self.assertGreater(shape[1], 77)
+        # The first encoder's half is the prompt's, filled up with empty chunks; the second's is the other text.
+        first = self.latents(FAMILIES / "xl", "--prompt-style", "comfy")["prompt_embeds"][1]
+        width = shape[2]
+        for token in range(77):
+            row = slice(token * width, token * width + 24)
+            self.assertEqual(values[row], first[row])
+        done = run("inspect", FAMILIES / "xl", "--prompt", "wow", "--prompt-2", "a dog", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        entry = json.loads(done.stdout)["prompt"]["conditionings"][0]["schedule"][0]
+        self.assertEqual((entry["text"], entry["second_encoder"]["text"]), ("wow", "a dog"))
+        self.assertIn("second encoder: \"a dog\"", run("inspect", FAMILIES / "xl", "--prompt", "wow", "--prompt-2", "a dog").stdout)
+
+    def test_activations_beyond_fp16_make_no_black_picture(self):
+        """SDXL's decoder leaves the range of fp16. One that does so by far, and is the same network: norms take it back."""
+        folder = self.folder / "wide"
+        self.assertEqual(run("convert", FAMILIES / "xl", folder, "--dtype", "fp32", "--quiet").returncode, 0)
+        (vae,) = (folder / "vae").glob("*.safetensors")
+
+        def enlarge(header, data):
+            for name in ("decoder.conv_in.weight", "decoder.conv_in.bias"):
+                begin, end = header[name]["data_offsets"]
+                form = f"<{(end - begin) // 4}f"
+                data[begin:end] = struct.pack(form, *(x * 2**14 for x in struct.unpack(form, data[begin:end])))
+            return header, data
+
+        edit_safetensors(vae, enlarge)
+        traced, weights = self.latents(folder), read_safetensors(vae)
+        expected, latents = traced["decoded"], traced["latents.1"]
+        self.assertLess(max(map(abs, weights["decoder.conv_in.weight"][1])), 65504)
+
+        def conv(picture, name, size):
+            """Of the pixels inside: {(channel, y, x): value}"""
+            (shape, w), (_, bias), half = weights[name + ".weight"], weights[name + ".bias"], size // 2
+            at = lambda o, i, dy, dx: w[((o * shape[1] + i) * size + dy) * size + dx]  # noqa: E731
+            return {(o, y, x): bias[o] + sum(at(o, i, dy, dx) * picture[i, y + dy - half, x + dx - half] for i in range(shape[1])
+                                             for dy in range(size) for dx in range(size))
+                    for o in range(shape[0]) for y in range(half, 8 - half) for x in range(half, 8 - half)}
+
+        self.assertEqual(latents[0], [1, 4, 8, 8])
+        start = {(c, y, x): latents[1][(c * 8 + y) * 8 + x] / 0.13025 for c in range(4) for y in range(8) for x in range(8)}
+        inside = conv(conv(start, "post_quant_conv", 1), "decoder.conv_in", 3)
+        self.assertGreater(max(map(abs, inside.values())), 2 * 65504)
+        for dtype, bound in (("fp32", 0), ("bf16", 0.1), ("fp16", 0.02)):
+            with self.subTest(dtype):
+                found = self.latents(folder, "--vae-dtype", dtype)["decoded"]
+                self.assertLessEqual(relative_l2(found, expected), bound)
+
     def test_inpainting_and_pix2pix_load_and_ask_for_their_picture(self):
         for model, channels, kind, words in (("xl", 9, "inpainting", "--init-image and --mask"),
                                              ("sd2", 9, "inpainting", "--init-image and --mask"),
@@ -117,6 +202,10 @@ class Families(GoldenCase):
                 done = run("inspect", single / "model.safetensors", "--no-hash")
                 self.assertIn(f", {kind}, whole checkpoint", done.stdout)
                 self.refused(2, kind, f"takes {channels} channels", words, args=["a boat", "--model", folder])
+                text = run("inspect", folder).stdout
+                guided = model != "lcm"  # which takes the scale as an input
+                self.assertEqual("three branches in one batch" in text, kind == "instruct-pix2pix" and guided, text)
+                self.assertEqual("two branches in one batch" in text, kind == "inpainting" and guided, text)
 
     def test_what_an_original_file_does_not_say_is_as_published(self):
         """Heads 64 wide, 32 groups: the folder and the single file of the same random weights give the same bits."""

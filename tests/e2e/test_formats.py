@@ -5,6 +5,7 @@ import os
 import pathlib
 import pickle
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -90,6 +91,30 @@ class Formats(Case):
             with self.subTest(name):
                 self.assertEqual(self.latents(path, "--tokenizer", TOKENIZER), expected)
 
+    def test_tokenizers_are_found(self):
+        alone, models = self.folder / "alone.safetensors", self.folder / "models"
+        shutil.copy(SINGLE, alone)
+        self.refused(1, "alone.safetensors", "--tokenizer", "beside", args=["a boat", "--model", alone, *SIZE])
+        expected = self.reference()
+        self.assertEqual(self.latents(SINGLE), expected)  # beside the file
+        shutil.copytree(TOKENIZER, models / "tokenizer")
+        self.assertEqual(self.latents(alone, "--model-dir", models), expected)
+
+    def test_what_training_programs_wrap_weights_in(self):
+        expected, tensors = self.reference(), raw_tensors(SINGLE)
+        plain, path = checkpoints.state_pickle(tensors, {"step": 3}, False), self.folder / "x.ckpt"
+        key = checkpoints.text("state_dict")
+        self.assertEqual(plain.count(key), 1)
+        for name, content in (("model", plain.replace(key, checkpoints.text("model"))),
+                              ("module", plain.replace(key, checkpoints.text("module"))),
+                              ("twice", b"\x80\x02}" + key + plain.removeprefix(b"\x80\x02").removesuffix(b".") + b"s."),
+                              ("model of module", b"\x80\x02}" + checkpoints.text("model") + plain.replace(
+                                  key, checkpoints.text("module")).removeprefix(b"\x80\x02").removesuffix(b".") + b"s.")):
+            entries = {f"a/data/{i}": data for i, (_, _, data) in enumerate(tensors.values())}
+            path.write_bytes(checkpoints.zip_archive({"a/data.pkl": content, **entries, "a/version": b"3\n"}))
+            with self.subTest(name):
+                self.assertEqual(self.latents(path, "--tokenizer", TOKENIZER), expected)
+
     def test_folders_and_single_files(self):
         expected = self.reference()
         folder, back = self.folder / "folder", self.folder / "back.safetensors"
@@ -123,6 +148,31 @@ class Formats(Case):
         found = self.latents(half)
         error = relative_l2(found["latents.1"], expected["latents.1"])
         self.assertTrue(0 < error < 2e-2, error)
+
+    def test_variants(self):
+        """A folder with weights of one variant alone is read; of several, one has to be named."""
+        folder = self.folder / "folder"
+        self.convert(SINGLE, folder, "--tokenizer", TOKENIZER, "--quiet")
+        expected = self.latents(folder)
+        for part, variant in (("unet", "bf16"), ("vae", "non_ema"), ("text_encoder", "fp16")):
+            (file,) = (folder / part).glob("*.safetensors")
+            file.rename(file.with_name(file.stem + f".{variant}.safetensors"))
+        self.assertEqual(self.latents(folder), expected)
+        unet = folder / "unet" / "diffusion_pytorch_model.bf16.safetensors"
+        other = unet.with_name("diffusion_pytorch_model.ema.safetensors")
+        other.write_bytes(unet.read_bytes())
+        done = run("generate", "a boat", "--model", folder, *SIZE, "--out-dir", self.out)
+        self.check_refusal(done, 1, ["bf16, ema", "--unet"])
+        self.assertEqual(self.latents(folder, "--unet", other), expected)
+        # Shards of a variant, with their index.
+        self.convert(SINGLE, self.folder / "s.safetensors", "--component", "unet", "--names", "diffusers", "--max-shard-size", "300KB", "--quiet")
+        index = json.loads((self.folder / "s.safetensors.index.json").read_text())
+        for shard in sorted(set(index["weight_map"].values())):
+            (self.folder / shard).rename(folder / "unet" / shard.replace("s-", "diffusion_pytorch_model.int4-", 1))
+        index["weight_map"] = {n: f.replace("s-", "diffusion_pytorch_model.int4-", 1) for n, f in index["weight_map"].items()}
+        (folder / "unet" / "diffusion_pytorch_model.safetensors.index.int4.json").write_text(json.dumps(index))
+        unet.unlink(), other.unlink()
+        self.assertEqual(self.latents(folder), expected)
 
     def test_parts_in_files_of_their_own(self):
         expected = self.reference()
@@ -166,7 +216,8 @@ class Formats(Case):
         expected = self.reference()
         # Per tensor; of the pictures, bounds that a wrong scale or a swapped nibble breaks by far.
         bounds = {"q8_0": (0.01, 0.02), "q6_k": (0.03, 0.05), "q5_k": (0.05, 0.1), "q5_1": (0.06, 0.1), "q5_0": (0.06, 0.1),
-                  "q4_k": (0.1, 0.2), "q4_1": (0.12, 0.2), "q4_0": (0.13, 0.2)}
+                  "q4_k": (0.1, 0.2), "q4_1": (0.12, 0.2), "q4_0": (0.13, 0.2), "iq4_nl": (0.12, 0.2), "iq4_xs": (0.12, 0.2),
+                  "q3_k": (0.2, 0.4), "q2_k": (0.4, 0.7)}
         for dtype, (tensor_bound, latents_bound) in bounds.items():
             with self.subTest(dtype):
                 path = self.folder / f"{dtype}.gguf"
@@ -194,6 +245,39 @@ class Formats(Case):
             wide = self.folder / f"{dtype}.gguf"
             self.convert(path, wide, "--check", "--quiet")
             self.assertEqual(self.latents(wide, "--tokenizer", TOKENIZER), found)
+
+    def test_scaled_fp8(self):
+        """Weights in fp8 with a scale beside them, as ComfyUI saves them: as if they were multiplied out."""
+        plain, wide = self.folder / "f8.safetensors", self.folder / "wide.safetensors"
+        self.convert(SINGLE, plain, "--dtype", "f8_e4m3", "--quiet")
+        self.convert(plain, wide, "--dtype", "fp32", "--quiet")
+        scaled, products = {"model.diffusion_model.scaled_fp8": ("F8_E4M3", [0], b"")}, {}
+        multiplied = raw_tensors(wide)
+        for i, (name, (dtype, shape, data)) in enumerate(raw_tensors(plain).items()):
+            scaled[name] = (dtype, shape, data)
+            products[name] = multiplied[name]
+            if dtype != "F8_E4M3" or len(shape) != 2 or not name.startswith("model.diffusion_model."):
+                continue
+            (scale,) = struct.unpack("<f", struct.pack("<f", 0.3 + 0.01 * (i % 50)))
+            layer = name.removesuffix(".weight")
+            scaled[layer + ".scale_weight"] = ("F32", [], struct.pack("<f", scale))
+            scaled[layer + ".scale_input"] = ("F32", [], struct.pack("<f", 1))
+            form = f"<{len(data)}f"
+            products[name] = ("F32", shape, struct.pack(form, *(scale * x for x in struct.unpack(form, multiplied[name][2]))))
+        self.assertGreater(len(scaled), len(products) + 20)
+        file, expected = write(self.folder / "scaled.safetensors", scaled), write(self.folder / "products.safetensors", products)
+        args = ["--tokenizer", TOKENIZER]
+        self.assertEqual(self.latents(file, *args), self.latents(expected, *args))
+        # Multiplied out, no scale is left over to be applied once more.
+        again = self.folder / "again.safetensors"
+        self.convert(file, again, "--dtype", "fp32", "--check", "--quiet")
+        self.assertEqual(raw_tensors(again), {n: multiplied[n] if n not in products else products[n] for n in products})
+        half = self.folder / "half.safetensors"
+        self.convert(file, half, "--check", "--quiet")
+        kinds = json.loads(run("inspect", half, "--no-hash", "--json").stdout)["dtypes"]
+        self.assertNotIn("f8_e4m3_scaled", kinds)
+        self.assertIn("f8_e4m3_scaled", json.loads(run("inspect", file, "--no-hash", "--json").stdout)["dtypes"])
+        self.assertLess(relative_l2(self.latents(half, *args)["latents.1"], self.latents(expected, *args)["latents.1"]), 1e-2)
 
     def test_packed_weights_stay_packed(self):
         for name, dtype in (("w.gguf", "q8_0"), ("w4.gguf", "q4_0"), ("w.safetensors", "f8_e4m3")):
@@ -345,8 +429,10 @@ class BadInput(Case):
         self.bad("deflated.ckpt", "..", model=out)
 
     def test_what_is_no_model(self):
-        for tensor, words in (("lora_unet_mid.lora_down.weight", ["LoRA"]), ("control_model.input_hint_block.0.weight", ["ControlNet"]),
-                              ("emb_params", ["textual inversion"]), ("abc", ["unknown"])):
+        for tensor, words in (("lora_unet_mid.lora_down.weight", ["LoRA", "--lora takes it"]),
+                              ("control_model.input_hint_block.0.weight", ["ControlNet"]),
+                              ("emb_params", ["textual inversion", "--embedding takes it"]), ("abc", ["unknown"]),
+                              ("model.diffusion_model.double_blocks.0.img_attn.norm.key_norm.scale", ["FLUX", "not run yet"])):
             path = write(self.folder / "x.safetensors", {tensor: ("F32", [2, 2], bytes(16))})
             self.bad(*words, model=path)
             self.bad("--unet", *words, model=SINGLE, extra=["--unet", path])
@@ -359,6 +445,16 @@ class BadInput(Case):
             self.assertNotEqual(self.generate("a boat", "--model", path, "--tokenizer", TOKENIZER, *SIZE, option, SINGLE), [])
             for picture in self.out.iterdir():
                 picture.unlink()
+        # One tensor less is no smaller network.
+        for name in ("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight",
+                     "model.diffusion_model.middle_block.0.in_layers.2.weight", "first_stage_model.decoder.mid.attn_1.q.weight",
+                     "first_stage_model.encoder.down.1.block.0.conv1.weight", TEXT + "encoder.layers.1.mlp.fc1.weight",
+                     "model.diffusion_model.output_blocks.3.1.transformer_blocks.0.attn1.to_q.weight"):
+            self.assertIn(name, tensors)
+            path = write(self.folder / "less.safetensors", {n: t for n, t in tensors.items() if n != name})
+            with self.subTest(name):
+                self.bad("less.safetensors", "tensor '", model=path)
+        self.bad("config.json", "--model takes it", model=SINGLE, extra=["--unet", GOLDENS / "a"], status=1)
         mixed = {n: t for n, t in tensors.items() if not n.startswith("cond_stage_model.")}
         mixed["joint_blocks.0.context_block.adaLN_modulation.1.weight"] = ("F32", [1], bytes(4))
         self.bad("mixed", "Stable Diffusion 3", model=write(self.folder / "m.safetensors", mixed),
@@ -391,7 +487,9 @@ class BadInput(Case):
         bad(2, "--weights", args=[SINGLE, SINGLE, out])
         bad(2, "--weights", args=[SINGLE, SINGLE, out, "--weights", "1"])
         bad(2, "--add-difference", args=[SINGLE, SINGLE, out, "--add-difference", "1"])
-        bad(2, "--tokenizer", args=[SINGLE, self.folder / "of"])
+        alone = self.folder / "alone.safetensors"
+        shutil.copy(SINGLE, alone)
+        bad(2, "--tokenizer", args=[alone, self.folder / "of"])
         bad(1, "nothing", args=[self.folder / "missing.safetensors", out])
         bad(1, "cannot be", args=[SINGLE, self.folder / "no" / "o.safetensors"])
         large = write(self.folder / "large.safetensors", {"w": ("F32", [2], struct.pack("<2f", 1, 70000))})

@@ -1,4 +1,5 @@
 #include "check.h"
+#include "io/fp8_scales.h"
 #include "io/safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -14,6 +15,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       fuzz::require(bytes == tensor.end - tensor.begin, "sizes agree");
     }
     fuzz::require(header.data_offset + reached == size, "the file is covered");
+    io::TensorListing listing;
+    listing.tensors = header.tensors;
+    listing.data_offset = header.data_offset;
+    io::take_fp8_scales(listing, std::as_bytes(std::span(data, size)), "fuzz");
+    fuzz::require(listing.tensors.size() + listing.absorbed.size() == header.tensors.size(),
+                  "every tensor is somewhere");
+    for (const io::TensorInfo& tensor : listing.tensors) {
+      const auto scales = static_cast<int64_t>(tensor.scales.size());
+      fuzz::require(scales <= 1 || scales == tensor.shape[0], "one scale or one per row");
+    }
   });
   return 0;
 }

@@ -59,6 +59,11 @@ def make_safetensors():
     put("no_dtype", safetensors({"a": {"shape": [1], "data_offsets": [0, 4]}}, bytes(4)))
     put("control_name", safetensors({"a\nb": tensor()}, bytes(8)))
     put("bad_utf8", safetensors(b'{"a\xff":{}}'))
+    weight = {"a.weight": tensor("F8_E4M3", (2, 4), (0, 8))}
+    put("scale", safetensors({**weight, "a.scale_weight": tensor("F32", (), (8, 12)), "scaled_fp8": tensor("F8_E4M3", (0,), (12, 12))},
+                             bytes(8) + struct.pack("<f", 0.5)))
+    put("scale_per_row", safetensors({**weight, "a.weight_scale": tensor("F16", (2, 1), (8, 12))}, bytes(12)))
+    put("scale_of_nothing", safetensors({"b.scale_weight": tensor("F32", (), (0, 4))}, bytes(4)))
 
 
 def make_json():

@@ -237,6 +237,9 @@ CASES = [
     # diffusers counts from the layer that SDXL has anyway.
     case("xl_clip_skip", "xl", steps=2, options=["--clip-skip", "3"], call=dict(clip_skip=1),
          keep=("embeds",)),
+    case("xl_prompt_2", "xl", steps=2, prompt="wow! a cat!!",
+         options=["--prompt-2", "an oil painting of a lighthouse", "--negative-prompt-2", "a photograph"],
+         call=dict(prompt_2="an oil painting of a lighthouse", negative_prompt_2="a photograph"), keep=("embeds",)),
     case("xl_turbo_1", "xl", negative=None, guidance=0.0, steps=1, scheduler=TURBO, seed=4),
     case("xl_turbo_3", "xl", negative=None, guidance=0.0, steps=3, scheduler=TURBO, seed=4),
     case("xl_lightning_4", "xl", negative=None, guidance=0.0, steps=4, scheduler=LIGHTNING),
@@ -288,7 +291,8 @@ def run_case(name, pipe, c):
             names = ("prompt_embeds", "negative_prompt_embeds")
         else:
             embeds = pipe.encode_prompt(c["prompt"], device="cpu", do_classifier_free_guidance=guided,
-                                        negative_prompt=c["negative"], clip_skip=skip)
+                                        negative_prompt=c["negative"], clip_skip=skip,
+                                        prompt_2=call.get("prompt_2"), negative_prompt_2=call.get("negative_prompt_2"))
             if skip:
                 embeds = (embeds[0], negative, embeds[2], pooled)
             names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")

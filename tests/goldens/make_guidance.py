@@ -1,16 +1,17 @@
 """Makes the picture goldens of perturbed attention, FreeU and guidance by two prompts, for the models of make_sd15.py.
 
-    python3 tests/goldens/make_guidance.py        # into tests/goldens/guidance/
+    python3 tests/goldens/make_guidance.py [NAME …]    # all cases, or these alone, into tests/goldens/guidance/
 
 Run by developers only, with torch (CPU), diffusers, transformers and safetensors. Perturbed attention and FreeU are
 diffusers' (StableDiffusionPAGPipeline, enable_freeu). diffusers has no pipeline with two prompts for a model of text
 alone: its loop stands below, with the formula of InstructPix2Pix.
 """
 
-import shutil
+import json
+import sys
 
 import torch
-from diffusers import StableDiffusionPAGPipeline, StableDiffusionPipeline
+from diffusers import StableDiffusionPAGPipeline, StableDiffusionPipeline, StableDiffusionXLPAGPipeline
 from safetensors.torch import load_file
 
 from sd15_common import HERE, jitter, relative_l2, save_tensors, write_json
@@ -27,6 +28,8 @@ CASES = {
     "pag-layers": dict(model="a", pag=dict(pag_scale=3.0), layers=["up_blocks.1.attentions.0", "mid"], size=(5, 7)),
     "pag-rescaled": dict(model="a", pag=dict(pag_scale=2.5), rescale=0.7),
     "pag-b": dict(model="b", pag=dict(pag_scale=3.0), layers=["down_blocks", "up"]),
+    "pag-xl": dict(model="../families/xl", pag=dict(pag_scale=2.0), layers=["mid", "up_blocks.0.attentions.1"],
+                   guidance_scale=3.0),
     "freeu": dict(model="a", freeu=FREEU),
     "freeu-size": dict(model="a", freeu=dict(b1=1.2, b2=0.8, s1=0.1, s2=1.3), size=(5, 7)),  # a 0 turns diffusers' off
     "freeu-b": dict(model="b", freeu=FREEU, guidance_scale=1.0),
@@ -39,8 +42,14 @@ def load(case):
     folder = HERE / case["model"]
     kind = StableDiffusionPAGPipeline if "pag" in case else StableDiffusionPipeline
     more = {"pag_applied_layers": case.get("layers", "mid")} if "pag" in case else {}
-    pipe = kind.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None, feature_extractor=None,
-                                requires_safety_checker=False, **more)
+    if case["model"].endswith("xl"):
+        kind = StableDiffusionXLPAGPipeline
+    else:
+        more.update(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    pipe = kind.from_pretrained(folder, torch_dtype=torch.float32, **more)
+    for part in (pipe.unet, pipe.vae, pipe.text_encoder, getattr(pipe, "text_encoder_2", None)):
+        if part is not None:
+            part.float()
     pipe.set_progress_bar_config(disable=True)
     if "freeu" in case:
         pipe.enable_freeu(**case["freeu"])
@@ -64,8 +73,9 @@ def two_prompts(pipe, latents, scale, middle_scale):
 def run(case, latents, shake=False):
     pipe = load(case)
     if shake:
-        for part in (pipe.unet, pipe.text_encoder):
-            jitter(part, 5)
+        for part in (pipe.unet, pipe.text_encoder, getattr(pipe, "text_encoder_2", None)):
+            if part is not None:
+                jitter(part, 5)
     scale = case.get("guidance_scale", 7.5)
     with torch.no_grad():
         if "middle" in case:
@@ -79,10 +89,11 @@ def run(case, latents, shake=False):
 
 
 def main():
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir()
-    index = []
+    OUT.mkdir(exist_ok=True)
+    known = {e["name"]: e for e in json.loads((OUT / "index.json").read_text())["cases"]} if sys.argv[1:] else {}
     for name, case in CASES.items():
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         height, width = case.get("size", (8, 8))
         start = f"initial_latents_1x4x{height}x{width}.safetensors"
         latents = load_file(HERE / start)["latents"]
@@ -102,10 +113,10 @@ def main():
         if "middle" in case:
             args += ["--middle-prompt", MIDDLE, "--middle-guidance-scale", str(case["middle"])]
         save_tensors(OUT / f"{name}.safetensors", {"latents": out})
-        index.append({"name": name, "model": case["model"], "args": args, "initial_latents": start,
-                      "iterations": iterations, "jitter": float(f"{relative_l2(shaken, out):.3g}")})
-        print(index[-1]["name"], index[-1]["jitter"])
-    write_json(OUT / "index.json", {"cases": index})
+        known[name] = {"name": name, "model": case["model"], "args": args, "initial_latents": start,
+                       "iterations": iterations, "jitter": float(f"{relative_l2(shaken, out):.3g}")}
+        print(name, known[name]["jitter"])
+    write_json(OUT / "index.json", {"cases": [known[name] for name in CASES]})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
     python3 tests/plans/check.py --self-test
 
 Planned for every instruction set that this machine has (EASEL_MAX_ISA), in fp32 and bf16, with two threads: the demo
-model and Stable Diffusion 1.5 at their own sizes. Weights are not needed. It fails if
+model, Stable Diffusion 1.5 and SDXL at their own sizes. Weights are not needed. It fails if
 
 - a call runs on a row that stands later in its operator's kernels.inc than the recorded one,
 - nodes after the passes, commands, or bytes of activations, weights or the planned peak grow,
@@ -25,7 +25,8 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-MODELS = {"demo": ROOT / "demo" / "model", "sd15": ROOT / "bench" / "configs" / "sd15"}
+MODELS = {"demo": ROOT / "demo" / "model", "sd15": ROOT / "bench" / "configs" / "sd15",
+          "sdxl": ROOT / "bench" / "configs" / "sdxl"}
 ISAS = ["baseline", "avx2", "avx512", "avx512_bf16"]
 DTYPES = ["fp32", "bf16"]
 COUNTS = ["nodes", "commands", "arena_bytes", "slot_bytes", "weight_bytes"]
