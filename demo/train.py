@@ -347,6 +347,17 @@ def fold_scale(vae, mean, std):
         p.weight *= factor.view(1, 4, 1, 1)
 
 
+def encode(vae, pictures, bf16=True):
+    """What the autoencoder takes (n, h, w, 3) bytes for: scaled means and log variances, (n, 8, h/8, w/8) float16."""
+    latents = np.empty((len(pictures), 8, scenes.SIZE // 8, scenes.SIZE // 8), np.float16)
+    for i in range(0, len(pictures), LATENT_BATCH):
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            d = vae.encode(to_tensor(pictures[i:i + LATENT_BATCH])).latent_dist
+        latents[i:i + LATENT_BATCH] = torch.cat([d.mean.float() * SCALING_FACTOR,
+                                                 d.logvar.float() + 2 * math.log(SCALING_FACTOR)], 1).numpy()
+    return latents
+
+
 def make_latents(args):
     path = args.out / "latents.npy"
     if path.exists():
@@ -356,24 +367,19 @@ def make_latents(args):
     vae.load_state_dict(torch.load(args.out / "vae_ema.pt", weights_only=True))
     vae.eval()
 
-    def encode(pictures):
+    def sample(pictures):
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
-            return vae.encode(to_tensor(pictures)).latent_dist
+            return vae.encode(to_tensor(pictures)).latent_dist.sample().float()
 
     torch.manual_seed(args.seed)
-    batch = LATENT_BATCH
-    z = torch.cat([encode(pool[i:i + batch]).sample().float() for i in range(0, min(2000, len(pool)), batch)])
+    z = torch.cat([sample(pool[i:i + LATENT_BATCH]) for i in range(0, min(2000, len(pool)), LATENT_BATCH)])
     mean, std = z.mean((0, 2, 3)), z.std((0, 2, 3))
     log(args.out, f"latents: mean {mean.tolist()} std {std.tolist()}")
     fold_scale(vae, mean, std)
     save_atomically(vae.state_dict(), args.out / "vae_final.pt")
 
     started = time.time()
-    latents = np.empty((len(pool), 8, 16, 16), np.float16)
-    for i in range(0, len(pool), batch):
-        d = encode(pool[i:i + batch])
-        latents[i:i + batch] = torch.cat([d.mean.float() * SCALING_FACTOR,
-                                       d.logvar.float() + 2 * math.log(SCALING_FACTOR)], 1).numpy()
+    latents = encode(vae, pool, args.bf16)
     np.save(args.out / "latents.tmp.npy", latents)
     os.replace(args.out / "latents.tmp.npy", path)
     log(args.out, f"latents: {len(pool)} in {time.time() - started:.0f} s, std {latents[:, :4].astype(np.float32).std():.3f}, "
@@ -502,6 +508,28 @@ def train_text(args):
     save_atomically(modules.state_dict(), path)
 
 
+class Diffusion:
+    """Makes the noisy examples of a batch: what the UNet sees, and the v that it should predict."""
+
+    def __init__(self):
+        self.cumulative = new_scheduler().alphas_cumprod
+        snr = self.cumulative / (1 - self.cumulative)
+        # An error of v weighs 1 + snr times that error of the picture.  Low noise is
+        # held back; high noise keeps its whole weight, for it decides what goes where.
+        self.weights = (snr + 1).clamp(max=MAX_WEIGHT) / (snr + 1)
+
+    def __call__(self, moments, source):
+        """From (n, 8, h, w) means and log variances: noisy latents, timesteps, v and the errors' weights."""
+        n, _, h, w = moments.shape
+        x = moments[:, :4] + (0.5 * moments[:, 4:]).exp() * torch.randn(n, 4, h, w, generator=source)
+        noise = torch.randn(x.shape, generator=source)
+        # One step from each of n parts of the schedule, denser towards noise, where text decides the layout.
+        u = (torch.arange(n) + torch.rand(n, generator=source)) / n
+        t = (1000 * u.sqrt()).long().clamp(max=999)
+        a, s = self.cumulative[t].sqrt().view(-1, 1, 1, 1), (1 - self.cumulative[t]).sqrt().view(-1, 1, 1, 1)
+        return a * x + s * noise, t, a * noise - s * x, self.weights[t]
+
+
 def train_unet(args):
     if (args.out / "unet.done").exists():
         return
@@ -542,11 +570,7 @@ def train_unet(args):
     log(args.out, f"unet: {sum(p.numel() for p in unet.parameters()) / 1e6:.2f} M parameters, "
                   f"text encoder {sum(p.numel() for p in text_encoder.parameters()) / 1e6:.2f} M")
 
-    cumulative = new_scheduler().alphas_cumprod
-    snr = cumulative / (1 - cumulative)
-    # An error of v weighs 1 + snr times that error of the picture.  Low noise is
-    # held back; high noise keeps its whole weight, for it decides what goes where.
-    weights = (snr + 1).clamp(max=MAX_WEIGHT) / (snr + 1)
+    diffusion = Diffusion()
     saved = logged = sampled = time.monotonic()
     total = np.zeros(2)
     while progress.fraction < 1.0:
@@ -556,21 +580,15 @@ def train_unet(args):
         some = [listed[i] for i in picks]
         texts, said = captions_of(some, rng)
         ids = tokens_of(tokenizer, texts)
-        moments = latents[picks].float()
-        x = moments[:, :4] + (0.5 * moments[:, 4:]).exp() * torch.randn(UNET_BATCH, 4, 16, 16, generator=noise_source)
-        noise = torch.randn(x.shape, generator=noise_source)
-        # One step from each of UNET_BATCH parts of the schedule, denser towards noise, where text decides the layout.
-        u = (torch.arange(UNET_BATCH) + torch.rand(UNET_BATCH, generator=noise_source)) / UNET_BATCH
-        t = (1000 * u.sqrt()).long().clamp(max=999)
-        a, s = cumulative[t].sqrt().view(-1, 1, 1, 1), (1 - cumulative[t]).sqrt().view(-1, 1, 1, 1)
+        noisy, t, target, weight = diffusion(latents[picks].float(), noise_source)
         for group in optimizer.param_groups:
             group["lr"] = progress.lr(UNET_LR, UNET_LR_END, UNET_WARMUP)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
             context = text_encoder(ids)[0]
-            v = unet(a * x + s * noise, t, context, return_dict=False)[0]
-        error = (v.float() - (a * noise - s * x)).square().mean((1, 2, 3))
+            v = unet(noisy, t, context, return_dict=False)[0]
+        error = (v.float() - target).square().mean((1, 2, 3))
         reading, right = reader.loss(context, ids, some, said)
-        loss = (error * weights[t]).mean()
+        loss = (error * weight).mean()
         optimizer.zero_grad(set_to_none=True)
         (loss + READING * reading).backward()
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)

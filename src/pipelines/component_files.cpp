@@ -334,7 +334,30 @@ void expect_unet_family(const io::WeightFiles& files, const std::string& where) 
        where, family, identity.evidence());
 }
 
-UNetFiles read_unet(const io::WeightFiles& files, const std::string& where) {
+namespace {
+
+void expect_whole_unet(const UNetFiles& unet, const std::string& where) {
+  const io::WeightFiles& files = unet.weights->files();
+  const Naming naming = naming_of(files, Part::denoiser, where);
+  expect_all_placed(files, naming.prefix,
+                    naming.diffusers ? std::vector<std::string>{"down_blocks.", "mid_block.", "up_blocks."}
+                                     : std::vector<std::string>{"input_blocks.", "middle_block.", "output_blocks."},
+                    unet, unet_weights, where);
+}
+
+void expect_whole_vae(const VaeFiles& vae, const std::string& where) {
+  if (vae.tiny) return;
+  const io::WeightFiles& files = vae.weights->files();
+  const Naming naming = naming_of(files, Part::vae, where);
+  expect_all_placed<models::AutoencoderKLConfig>(
+      files, naming.prefix,
+      naming.diffusers ? std::vector<std::string>{"encoder.down_blocks.", "encoder.mid_block.", "decoder.up_blocks.",
+                                                  "decoder.mid_block."}
+                       : std::vector<std::string>{"encoder.down.", "encoder.mid.", "decoder.up.", "decoder.mid."},
+      vae, vae_weights, where);
+}
+
+UNetFiles unet_in(const io::WeightFiles& files, const std::string& where) {
   const Naming naming = naming_of(files, Part::denoiser, where);
   expect_unet_family(files, where);
   const Shapes shapes(files, where);
@@ -342,14 +365,10 @@ UNetFiles read_unet(const io::WeightFiles& files, const std::string& where) {
   out.config = naming.diffusers ? diffusers_unet_config(shapes, naming.prefix) : ldm_unet_config(shapes, naming.prefix);
   out.weights = std::make_shared<FileWeights>(
       files, naming.diffusers ? prefixed_names(naming.prefix) : ldm_unet_names(out.config, naming.prefix));
-  expect_all_placed(files, naming.prefix,
-                    naming.diffusers ? std::vector<std::string>{"down_blocks.", "mid_block.", "up_blocks."}
-                                     : std::vector<std::string>{"input_blocks.", "middle_block.", "output_blocks."},
-                    out, unet_weights, where);
   return out;
 }
 
-VaeFiles read_vae(const io::WeightFiles& files, const std::string& where) {
+VaeFiles vae_in(const io::WeightFiles& files, const std::string& where) {
   const Naming naming = naming_of(files, Part::vae, where);
   const std::string family = identify(files).find(Part::vae)->row->family;
   if (family == "TAESD")
@@ -361,12 +380,20 @@ VaeFiles read_vae(const io::WeightFiles& files, const std::string& where) {
   out.config = naming.diffusers ? diffusers_vae_config(shapes, naming.prefix) : ldm_vae_config(shapes, naming.prefix);
   out.weights = std::make_shared<FileWeights>(
       files, naming.diffusers ? diffusers_vae_names(naming.prefix) : ldm_vae_names(out.config, naming.prefix));
-  expect_all_placed<models::AutoencoderKLConfig>(
-      files, naming.prefix,
-      naming.diffusers ? std::vector<std::string>{"encoder.down_blocks.", "encoder.mid_block.", "decoder.up_blocks.",
-                                                  "decoder.mid_block."}
-                       : std::vector<std::string>{"encoder.down.", "encoder.mid.", "decoder.up.", "decoder.mid."},
-      out, vae_weights, where);
+  return out;
+}
+
+}  // namespace
+
+UNetFiles read_unet(const io::WeightFiles& files, const std::string& where) {
+  UNetFiles out = unet_in(files, where);
+  expect_whole_unet(out, where);
+  return out;
+}
+
+VaeFiles read_vae(const io::WeightFiles& files, const std::string& where) {
+  VaeFiles out = vae_in(files, where);
+  expect_whole_vae(out, where);
   return out;
 }
 
@@ -412,8 +439,9 @@ UNetFiles read_unet(const std::string& path, const std::string& where, bool weig
   if (auto found = read_configured(path, {"UNet2DConditionModel"}, unet_2d_condition_config,
                                    {"diffusion_pytorch_model"}, prefixed_names(""), weights_required))
     return *found;
-  UNetFiles out = read_unet(io::WeightFiles::open(path), where);
+  UNetFiles out = unet_in(io::WeightFiles::open(path), where);
   take_over(like, unet_weights, out);
+  expect_whole_unet(out, where);
   return out;
 }
 
@@ -423,8 +451,9 @@ VaeFiles read_vae(const std::string& path, const std::string& where, bool weight
   if (auto found = read_configured(path, {"AutoencoderKL"}, autoencoder_kl_config, {"diffusion_pytorch_model"},
                                    diffusers_vae_names(), weights_required))
     return {*found, std::nullopt};
-  VaeFiles out = read_vae(io::WeightFiles::open(path), where);
+  VaeFiles out = vae_in(io::WeightFiles::open(path), where);
   take_over(like, vae_weights, out);
+  expect_whole_vae(out, where);
   return out;
 }
 

@@ -174,12 +174,6 @@ TEST(SingleFile, MissingPartsNameTheirOption) {
   EXPECT_HAS(alone, "--vae FILE and --text-encoder FILE");
 }
 
-TEST(SingleFile, ScalesThatNobodyWouldApplyAreRefused) {
-  const io::TestFolder folder;
-  const auto files = io::WeightFiles::open(file_of(folder, {{"a.weight", {2, 2}}, {"a.scale_weight", {}}}));
-  EXPECT_HAS(io::error_of([&] { FileWeights(files, prefixed_names("")); }, ErrorCode::unsupported), "'a.scale_weight'");
-}
-
 TEST(SingleFile, MixedFamiliesAreRefused) {
   EXPECT_HAS(refused({{kUNet + kK1, {320, 768}}, {kUNet + kK4, {640, 2048}}, {kVae, {2, 2, 3, 3}}, {kText, {2, 768}}},
                      ErrorCode::unsupported),

@@ -6,6 +6,7 @@
 
 #include <easel/pipeline.h>
 
+#include "exec/session.h"
 #include "io/image.h"
 #include "io/json_file.h"
 #include "io/test_folder.h"
@@ -83,7 +84,8 @@ TEST(ImageEncoder, SizesAreReadOffAFile) {
 }
 
 TEST(ImageEncoder, NamesOfOpenClip) {
-  models::ClipVisionConfig config{.hidden_size = 16, .intermediate_size = 32, .num_hidden_layers = 2};
+  models::ClipVisionConfig config{
+      .hidden_size = 16, .intermediate_size = 32, .num_hidden_layers = 2, .num_attention_heads = 2};
   const auto weights = weights_of({models::clip_vision_model(config, models::ClipVisionOutput::image_embeds),
                                    models::clip_vision_model(config, models::ClipVisionOutput::penultimate_states)});
   std::map<std::string, Shape> stored;
@@ -104,6 +106,46 @@ TEST(ImageEncoder, NamesOfOpenClip) {
                                     {"visual.transformer.resblocks.1.mlp.c_proj.weight", {16, 32}}}) {
     ASSERT_TRUE(stored.contains(name)) << name;
     EXPECT_TRUE(stored.at(name) == shape) << name << " " << stored.at(name).str();
+  }
+}
+
+Tensor run(const graph::Graph& graph, const std::shared_ptr<const FileWeights>& weights, const char* input,
+           const Tensor& values, const char* output) {
+  const auto context = std::make_shared<device::Context>(1);
+  exec::WeightStore store(weights, context);
+  exec::Session session(exec::compile(graph, store, context, {}));
+  session.set(input, values);
+  session.run();
+  return session.tensor(output).clone();
+}
+
+// What a picture hides (a wrong eps, a layer too many) shows in one network alone.
+TEST(ImagePrompts, NetworksByThemselves) {
+  const nlohmann::json jitter = io::read_json_file(kFolder + "index.json")["modules"];
+  const io::WeightFiles golden = io::WeightFiles::open(kFolder + "modules.safetensors");
+  const auto check = [&](const std::string& module, const std::string& output, const Tensor& found) {
+    const std::string name = module + "." + output;
+    const double error = relative_l2(found, golden.tensor(name).clone());
+    EXPECT_LT(error, std::max(10 * jitter.at(name).get<double>(), 1e-6)) << name;
+    EXPECT_LT(jitter.at(name).get<double>(), 2e-6) << name;
+  };
+  for (const char* name : {"image_encoder", "image_encoder_wide"}) {
+    const ImageEncoderFiles files = read_image_encoder(kFolder + name, name);
+    const Tensor pixels = golden.tensor(std::string(name) + ".in").clone();
+    const auto graph = [&](models::ClipVisionOutput output) { return models::clip_vision_model(files.config, output); };
+    check(name, "image_embeds",
+          run(graph(models::ClipVisionOutput::image_embeds), files.weights, "pixel_values", pixels, "image_embeds"));
+    check(name, "penultimate_states",
+          run(graph(models::ClipVisionOutput::penultimate_states), files.weights, "pixel_values", pixels,
+              "penultimate_states"));
+  }
+  for (const char* file : {"plain_wide.bin", "plus.safetensors", "full.bin"}) {
+    const auto adapter = IpAdapterFile::open(kFolder + file);
+    const std::string name = std::string(file).substr(0, std::string(file).find('.'));
+    const Tensor features = golden.tensor(name + ".in").clone();
+    check(name, "tokens",
+          run(models::ip_adapter_tokens(adapter->config(), features.dim(1)), adapter->weights(), "features", features,
+              "tokens"));
   }
 }
 

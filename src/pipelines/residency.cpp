@@ -67,12 +67,13 @@ void TextToImagePipeline::Impl::measure(const Job& job, Residency& residency, st
     residency.reading = alone(*encoder, running(*encoder));
   }
   // Pictures that prompt are encoded before anything else but the text.
-  int64_t images_weights = 0, images_largest = 0, images_run = 0, images_stay = 0;
+  int64_t images_weights = 0, images_largest = 0, images_run = 0, images_arena = 0, images_stay = 0;
   for (const pipelines::ImagePrompts::Network& network : image_prompts->networks(job.image_prompts)) {
     const exec::ProgramSummary plan = network.component->plan({}, {}, dtype, network.variant)->summary();
     const int64_t run = std::max(plan.pack_bytes, running(plan));
     images_largest = std::max(images_largest, plan.weight_bytes + run);
     images_run = std::max(images_run, run);
+    images_arena = std::max(images_arena, plan.arena_bytes);
     images_weights += plan.weight_bytes;
   }
   if (images_largest > 0) residency.prompting = kProcessBytes + images_largest;
@@ -89,6 +90,7 @@ void TextToImagePipeline::Impl::measure(const Job& job, Residency& residency, st
     residency.prompting = kProcessBytes + images_weights + images_run + text_stays + if_packed(*unet, denoiser) +
                           if_packed(*vae_decoder, decoder) + arena_now;
     if (image_prompts->keeps_weights()) images_stay = images_weights;
+    arena_now = std::max(arena_now, images_arena);
   }
   int64_t encoder_stays = 0;
   if (encoder) {

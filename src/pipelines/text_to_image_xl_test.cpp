@@ -56,7 +56,10 @@ TEST(TextToImageXl, EverythingThatIsToldIsSeen) {
   };
   EXPECT_FALSE(changes([](auto& r) { r.added.size = {40, 24, 0, 0, 40, 24}; })) << "the defaults";
   EXPECT_FALSE(changes([](auto& r) { r.clip_skip = 2; })) << "the default";
-  EXPECT_FALSE(changes([](auto& r) { r.added.aesthetic_score = 1; })) << "the refiner's";
+  EXPECT_HAS(io::error_of([&] { changes([](auto& r) { r.added.aesthetic_score = 1; }); }, ErrorCode::invalid_argument),
+             "--aesthetic-score: expected a refiner");
+  EXPECT_TRUE(changes([](auto& r) { r.prompt_2 = "another text"; }));
+  EXPECT_FALSE(changes([](auto& r) { r.prompt_2 = r.prompt; })) << "both read it anyway";
   EXPECT_TRUE(changes([](auto& r) { r.negative_prompt.emplace(); })) << "no text is not an empty text";
   EXPECT_TRUE(changes([](auto& r) { r.clip_skip = 1; }));
   EXPECT_TRUE(changes([](auto& r) { r.added.size.original_width = 41; }));

@@ -7,6 +7,7 @@ import unittest
 
 from harness import (GOLDENS, MODEL, Case, edit_safetensors, png_pixels, png_text, read_safetensors, relative_l2, run,
                      write_safetensors)
+from test_jobs import model_with
 
 ROOT = GOLDENS.parent
 HERE = ROOT / "ip_adapter"
@@ -25,8 +26,10 @@ def place(text):
 
 class Goldens(Case):
     def trace(self, case, *extra):
-        path = self.folder / f"{case['name']}.safetensors"
-        done = run("generate", *[place(a) for a in case["args"]], "--model", ROOT / case["model"], "--trace", path,
+        path, model = self.folder / f"{case['name']}.safetensors", ROOT / case["model"]
+        if case["channels"] != 4:
+            model = model_with(self.folder / "model", case["channels"])
+        done = run("generate", *[place(a) for a in case["args"]], "--model", model, "--trace", path,
                    "--out-dir", self.out, "--quiet", *extra)
         self.assertEqual(done.returncode, 0, f"{case['name']}: {done.stderr}")
         return read_safetensors(path)

@@ -6,9 +6,11 @@ runs diffusers' pipelines with load_ip_adapter on models of these scripts and wr
   image_encoder/, image_encoder_wide/   CLIPVisionModelWithProjection, float16, of 28 and of 30 pixels (patches of 7: two
                          are left over), gelu and quick_gelu
   NAME.safetensors, NAME.bin   adapters in the published layout, float16 (.bin: torch's, nested dictionaries)
-  index.json             `cases`: `model` (relative to tests/goldens), `args` of `easel generate` ("@X": a file here, "@@X":
-                         one of tests/goldens), `iterations`, `jitter` as in sd15/index.json and, for tokens, the
-                         largest of an adapter; `pixels`: pictures for CLIP's preprocessing
+  index.json             `cases`: `model` (relative to tests/goldens; of 8 `channels`: with jobs/conv_in_8), `args` of
+                         `easel generate` ("@X": a file here, "@@X": one of tests/goldens), `iterations`, `jitter` as in
+                         sd15/index.json and, for tokens, the largest of an adapter; `pixels`: pictures for CLIP's
+                         preprocessing; `modules`: encoders and what makes tokens by themselves, `jitter` per output
+  modules.safetensors    NAME.in, and the outputs NAME.image_embeds, NAME.penultimate_states, NAME.tokens
   case_NAME.safetensors  latents.N (the last), and ip_hidden_states.i, negative_ip_hidden_states.i, as --trace has them
   pixels.safetensors     NAME_SIZE: what transformers' CLIPImageProcessor with Pillow makes of jobs/NAME.png and of the
                          pictures here
@@ -18,19 +20,18 @@ import json
 from pathlib import Path
 
 import diffusers
-import numpy as np
 import torch
 import transformers
 from diffusers import (DiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline,
-                       StableDiffusionPAGPipeline, StableDiffusionPipeline, StableDiffusionXLImg2ImgPipeline,
-                       StableDiffusionXLPipeline)
+                       StableDiffusionInstructPix2PixPipeline, StableDiffusionPAGPipeline, StableDiffusionPipeline, StableDiffusionXLImg2ImgPipeline,
+                       StableDiffusionXLPipeline, UNet2DConditionModel)
 from diffusers.models.embeddings import ImageProjection
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from make_jobs import picture as job_picture, scene
+from make_jobs import conv_in, scene
 from make_sd15 import NEGATIVE, PROMPT
 from sd15_common import BOUNDS, generator_for, jitter, randomize, relative_l2, save_tensors, write_json
 
@@ -149,8 +150,8 @@ def make_encoder(name):
 # ---- cases ---------------------------------------------------------------------------
 
 PICTURE, LARGE, MASK = "@@jobs/picture.png", "@@jobs/large.png", "@@jobs/mask.png"
-TEXT, IMG, INP, PAG = StableDiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline, \
-    StableDiffusionPAGPipeline
+TEXT, IMG, INP = StableDiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
+PAG, IP2P = StableDiffusionPAGPipeline, StableDiffusionInstructPix2PixPipeline
 
 
 def case(name, adapters, images, scales=None, blocks=None, model=A, pipeline=TEXT, guidance=5.0, steps=3, seed=1,
@@ -180,6 +181,8 @@ CASES = [
          extra=dict(image=PICTURE, mask_image=MASK, strength=0.9),
          options=["--init-image", PICTURE, "--mask", MASK, "--strength", "0.9"]),
     case("pag", ["plus"], [[PICTURE]], [0.8], pipeline=PAG, guidance=3.0, extra=dict(pag_scale=2.0), options=["--pag-scale", "2"]),
+    case("ip2p", ["plain"], [[LARGE]], pipeline=IP2P, size=None, steps=4, extra=dict(image=PICTURE),
+         options=["--init-image", PICTURE]),
     case("sd2", ["plus_sd2"], [[PICTURE]], model=SD2, size=(32, 24)),
     case("xl", ["plain_xl"], [[PICTURE]], model=XL, pipeline=StableDiffusionXLPipeline, size=(32, 24), guidance=3.0),
     case("xl_plus", ["plus_xl"], [[LARGE]], [0.7], model=XL, pipeline=StableDiffusionXLPipeline, size=(32, 24),
@@ -213,6 +216,12 @@ def run_case(c, seed=None):
     parts.update(image_encoder=encoder,
                  feature_extractor=CLIPImageProcessorPil(size={"shortest_edge": side},
                                                          crop_size={"height": side, "width": side}))
+    if c["pipeline"] is IP2P:
+        config = dict(parts["unet"].config)
+        config["in_channels"] = 8
+        state = parts["unet"].state_dict() | {"conv_in.weight": conv_in(8)}
+        parts["unet"] = UNet2DConditionModel.from_config(config)
+        parts["unet"].load_state_dict(state)
     if c["pipeline"] is PAG:
         parts.update(pag_applied_layers=["mid"])
     pipe = c["pipeline"](**parts)
@@ -301,6 +310,49 @@ def make_pixels():
     return cases
 
 
+# ---- modules by themselves -----------------------------------------------------------
+
+
+def module_outputs(seed):
+    """(inputs, outputs) of every encoder and adapter; with `seed`, of jittered weights."""
+    inputs, outputs = {}, {}
+    with torch.no_grad():
+        for name, config in ENCODERS.items():
+            model = CLIPVisionModelWithProjection.from_pretrained(HERE / name, dtype=torch.float32).eval()
+            if seed is not None:
+                jitter(model, seed)
+            side = config["image_size"]
+            x = inputs[f"{name}.in"] = torch.randn(1, 3, side, side, generator=generator_for(name, 61))
+            out = model(x, output_hidden_states=True)
+            outputs[f"{name}.image_embeds"] = out.image_embeds
+            outputs[f"{name}.penultimate_states"] = out.hidden_states[-2]
+        unet = DiffusionPipeline.from_pretrained(GOLDENS / A, torch_dtype=torch.float32, local_files_only=True).unet
+        for name in ("plain_wide", "plus", "full"):
+            _, kind, _, ending, encoder = ADAPTERS[name]
+            path = HERE / f"{name}.{ending}"
+            if ending == "bin":
+                proj = torch.load(path, weights_only=True)["image_proj"]
+            else:
+                prefix = "image_proj."
+                proj = {k[len(prefix):]: v for k, v in load_file(path).items() if k.startswith(prefix)}
+            layer = unet._convert_ip_adapter_image_proj_to_diffusers({k: v.float() for k, v in proj.items()},
+                                                                     low_cpu_mem_usage=False).eval()
+            if seed is not None:
+                jitter(layer, seed)
+            config = ENCODERS[encoder]
+            shape = (1, config["projection_dim"]) if kind == "plain" else (1, 17, config["hidden_size"])
+            x = inputs[f"{name}.in"] = torch.randn(*shape, generator=generator_for(name, 62))
+            outputs[f"{name}.tokens"] = layer(x)
+    return inputs, outputs
+
+
+def make_modules():
+    inputs, want = module_outputs(None)
+    got = module_outputs(7)[1]
+    save_tensors(HERE / "modules.safetensors", inputs | want)
+    return {k: float(f"{relative_l2(got[k], want[k]):.2e}") for k in want}
+
+
 def main():
     torch.set_num_threads(1)
     diffusers.utils.logging.set_verbosity_error()
@@ -315,7 +367,7 @@ def main():
         make_encoder(name)
     for name in ADAPTERS:
         make_adapter(name)
-    index = {"bounds": BOUNDS, "cases": [], "pixels": make_pixels()}
+    index = {"bounds": BOUNDS, "cases": [], "pixels": make_pixels(), "modules": make_modules()}
     for c in CASES:
         want, got = run_case(c), run_case(c, seed=7)
         errors = {k: relative_l2(got[k], want[k]) for k in want}
@@ -324,7 +376,8 @@ def main():
         for key, bound in (("latents", BOUNDS["latents"]), ("tokens", BOUNDS["prompt_embeds"])):
             if noise[key] > bound / 10:
                 print(f"WARNING {c['name']}: jitter of {key} {noise[key]:.1e} > {bound / 10:.1e}")
-        index["cases"].append({"name": c["name"], "model": c["model"], "args": arguments(c),
+        index["cases"].append({"name": c["name"], "model": c["model"], "channels": 8 if c["pipeline"] is IP2P else 4,
+                               "args": arguments(c),
                                "iterations": int(last[8:]) + 1,
                                "jitter": {k: float(f"{v:.2e}") for k, v in noise.items()}})
         save_tensors(HERE / f"case_{c['name']}.safetensors", want)
