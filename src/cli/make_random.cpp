@@ -145,9 +145,19 @@ DType parse_dtype(const std::string& name) {
   fail(ErrorCode::invalid_argument, "--dtype: expected fp32, fp16 or bf16, found \"{}\"", printable(name, 40));
 }
 
-std::vector<Component> read_components(const fs::path& from, std::optional<int64_t> in_channels) {
+bool is_one_part(const fs::path& folder) {
   std::error_code error;
-  if (!fs::exists(from / "model_index.json", error) && fs::exists(from / "config.json", error)) {
+  return fs::exists(folder / "config.json", error) && !fs::exists(folder / "model_index.json", error);
+}
+
+bool is_control_net(const fs::path& folder) {
+  if (!is_one_part(folder)) return false;
+  const io::JsonObject json = io::JsonObject::from_file((folder / "config.json").string());
+  return json.is_string("_class_name") && json.string("_class_name") == "ControlNetModel";
+}
+
+std::vector<Component> read_components(const fs::path& from, std::optional<int64_t> in_channels) {
+  if (is_control_net(from)) {
     if (in_channels)
       fail(ErrorCode::invalid_argument, "--in-channels: expected with a whole model, found a ControlNet");
     const models::ControlNetConfig config =
@@ -207,10 +217,7 @@ void write_upscaler(const std::string& name, const std::string& path, DType dtyp
   std::puts(path.c_str());
 }
 
-bool is_image_encoder(const fs::path& folder) {
-  std::error_code error;
-  return fs::exists(folder / "config.json", error) && !fs::exists(folder / "model_index.json", error);
-}
+bool is_image_encoder(const fs::path& folder) { return is_one_part(folder) && !is_control_net(folder); }
 
 void write_image_encoder(const fs::path& from, const fs::path& to, DType dtype, uint64_t seed) {
   const models::ClipVisionConfig config =

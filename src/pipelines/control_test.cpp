@@ -102,7 +102,7 @@ TEST(ControlNet, ResidualsCostNoCopies) {
       });
     return count;
   };
-  EXPECT_EQ(concats(true), concats(false));
+  EXPECT_LE(concats(true), concats(false));
 }
 
 TEST(ControlNet, NamesOfTheOriginalProgram) {

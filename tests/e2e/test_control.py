@@ -220,6 +220,21 @@ class Metadata(Case):
         self.check_refusal(done, 1, ["which is not there", "--control-image"])
 
 
+class RandomNets(Case):
+    def test_make_random(self):
+        """A net of any configuration in both layouts, with the same weights."""
+        pictures = []
+        for more in ([], ["--single-file"]):
+            out = self.folder / f"net{len(more)}"
+            done = run("make-random", CONTROL / "edges", out, "--seed", "3", *more)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            (path,) = self.generate("a cat", *FAST, "--control-net", done.stdout.strip(), "--control-image", EDGES)
+            pictures.append(png_pixels(path))
+        self.assertEqual(*pictures)
+        done = run("inspect", self.folder / "net1" / "model.safetensors", "--no-hash")
+        self.assertIn("ControlNet for Stable Diffusion 1.x", done.stdout)
+
+
 class BadInput(Case):
     def bad(self, status, words, *args):
         self.refused(status, *words, args=["a", *FAST, *args])
