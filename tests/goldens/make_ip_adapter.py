@@ -1,6 +1,6 @@
-"""Goldens of pictures as prompts (IP-Adapter), after make_sd15.py, make_families.py and make_jobs.py.
+"""Goldens of pictures as prompts (IP-Adapter), after the makers of sd15, families, jobs and control.
 
-    python3 tests/goldens/make_ip_adapter.py
+    python3 tests/goldens/make_ip_adapter.py [NAME …]    # all, or these cases alone
 
 runs diffusers' pipelines with load_ip_adapter on models of these scripts and writes tests/goldens/ip_adapter/:
   image_encoder/, image_encoder_wide/   CLIPVisionModelWithProjection, float16, of 28 and of 30 pixels (patches of 7: two
@@ -17,14 +17,16 @@ runs diffusers' pipelines with load_ip_adapter on models of these scripts and wr
 """
 
 import json
+import sys
 from pathlib import Path
 
 import diffusers
 import torch
 import transformers
-from diffusers import (DiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline,
-                       StableDiffusionInstructPix2PixPipeline, StableDiffusionPAGPipeline, StableDiffusionPipeline, StableDiffusionXLImg2ImgPipeline,
-                       StableDiffusionXLPipeline, UNet2DConditionModel)
+from diffusers import (ControlNetModel, DiffusionPipeline, StableDiffusionControlNetPipeline,
+                       StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline,
+                       StableDiffusionInstructPix2PixPipeline, StableDiffusionPAGPipeline, StableDiffusionPipeline,
+                       StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline, UNet2DConditionModel)
 from diffusers.models.embeddings import ImageProjection
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -152,6 +154,7 @@ def make_encoder(name):
 PICTURE, LARGE, MASK = "@@jobs/picture.png", "@@jobs/large.png", "@@jobs/mask.png"
 TEXT, IMG, INP = StableDiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
 PAG, IP2P = StableDiffusionPAGPipeline, StableDiffusionInstructPix2PixPipeline
+CONTROL, EDGES = StableDiffusionControlNetPipeline, "@@control/edges.png"
 
 
 def case(name, adapters, images, scales=None, blocks=None, model=A, pipeline=TEXT, guidance=5.0, steps=3, seed=1,
@@ -183,6 +186,8 @@ CASES = [
     case("pag", ["plus"], [[PICTURE]], [0.8], pipeline=PAG, guidance=3.0, extra=dict(pag_scale=2.0), options=["--pag-scale", "2"]),
     case("ip2p", ["plain"], [[LARGE]], pipeline=IP2P, size=None, steps=4, extra=dict(image=PICTURE),
          options=["--init-image", PICTURE]),
+    case("control_net", ["plus"], [[PICTURE]], [0.7], pipeline=CONTROL, size=(56, 40), guidance=3.0,
+         extra=dict(image=EDGES), options=["--control-net", "@@control/edges", "--control-image", EDGES]),
     case("sd2", ["plus_sd2"], [[PICTURE]], model=SD2, size=(32, 24)),
     case("xl", ["plain_xl"], [[PICTURE]], model=XL, pipeline=StableDiffusionXLPipeline, size=(32, 24), guidance=3.0),
     case("xl_plus", ["plus_xl"], [[LARGE]], [0.7], model=XL, pipeline=StableDiffusionXLPipeline, size=(32, 24),
@@ -222,6 +227,8 @@ def run_case(c, seed=None):
         state = parts["unet"].state_dict() | {"conv_in.weight": conv_in(8)}
         parts["unet"] = UNet2DConditionModel.from_config(config)
         parts["unet"].load_state_dict(state)
+    if c["pipeline"] is CONTROL:
+        parts["controlnet"] = ControlNetModel.from_pretrained(GOLDENS / "control" / "edges", torch_dtype=torch.float32)
     if c["pipeline"] is PAG:
         parts.update(pag_applied_layers=["mid"])
     pipe = c["pipeline"](**parts)
@@ -231,7 +238,7 @@ def run_case(c, seed=None):
                          low_cpu_mem_usage=False)
     scales = c["scales"] or [1.0] * len(files)
     pipe.set_ip_adapter_scale([b[0] for b in c["blocks"]] if c["blocks"] else scales)
-    for name in ("vae", "unet", "text_encoder", "text_encoder_2", "image_encoder"):
+    for name in ("vae", "unet", "text_encoder", "text_encoder_2", "image_encoder", "controlnet"):
         part = getattr(pipe, name, None)
         if part is not None:
             part.float().eval().requires_grad_(False)
@@ -360,15 +367,21 @@ def main():
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     HERE.mkdir(exist_ok=True)
-    scene(71, 19, 5).save(HERE / "ribbon.png")
-    scene(23, 97, 6).save(HERE / "tower.png")
-    scene(3, 2, 7).save(HERE / "dot.png")
-    for name in ENCODERS:
-        make_encoder(name)
-    for name in ADAPTERS:
-        make_adapter(name)
-    index = {"bounds": BOUNDS, "cases": [], "pixels": make_pixels(), "modules": make_modules()}
+    if sys.argv[1:]:
+        index = json.loads((HERE / "index.json").read_text())
+    else:
+        scene(71, 19, 5).save(HERE / "ribbon.png")
+        scene(23, 97, 6).save(HERE / "tower.png")
+        scene(3, 2, 7).save(HERE / "dot.png")
+        for name in ENCODERS:
+            make_encoder(name)
+        for name in ADAPTERS:
+            make_adapter(name)
+        index = {"bounds": BOUNDS, "pixels": make_pixels(), "modules": make_modules(), "cases": []}
+    known = {entry["name"]: entry for entry in index["cases"]}
     for c in CASES:
+        if sys.argv[1:] and c["name"] not in sys.argv[1:]:
+            continue
         want, got = run_case(c), run_case(c, seed=7)
         errors = {k: relative_l2(got[k], want[k]) for k in want}
         last = next(k for k in want if k.startswith("latents."))
@@ -376,13 +389,12 @@ def main():
         for key, bound in (("latents", BOUNDS["latents"]), ("tokens", BOUNDS["prompt_embeds"])):
             if noise[key] > bound / 10:
                 print(f"WARNING {c['name']}: jitter of {key} {noise[key]:.1e} > {bound / 10:.1e}")
-        index["cases"].append({"name": c["name"], "model": c["model"], "channels": 8 if c["pipeline"] is IP2P else 4,
-                               "args": arguments(c),
-                               "iterations": int(last[8:]) + 1,
-                               "jitter": {k: float(f"{v:.2e}") for k, v in noise.items()}})
+        known[c["name"]] = {"name": c["name"], "model": c["model"], "channels": 8 if c["pipeline"] is IP2P else 4,
+                            "args": arguments(c), "iterations": int(last[8:]) + 1,
+                            "jitter": {k: float(f"{v:.2e}") for k, v in noise.items()}}
         save_tensors(HERE / f"case_{c['name']}.safetensors", want)
         print(f"{c['name']:24} {int(last[8:]) + 1} iterations, jitter", noise)
-    write_json(HERE / "index.json", index)
+    write_json(HERE / "index.json", index | {"cases": [known[c["name"]] for c in CASES]})
 
 
 if __name__ == "__main__":
