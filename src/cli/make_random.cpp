@@ -145,19 +145,24 @@ DType parse_dtype(const std::string& name) {
   fail(ErrorCode::invalid_argument, "--dtype: expected fp32, fp16 or bf16, found \"{}\"", printable(name, 40));
 }
 
-bool is_one_part(const fs::path& folder) {
-  std::error_code error;
-  return fs::exists(folder / "config.json", error) && !fs::exists(folder / "model_index.json", error);
-}
+constexpr const char* kControlNet = "ControlNetModel";
+constexpr const char* kImageEncoder = "CLIPVisionModelWithProjection";
 
-bool is_control_net(const fs::path& folder) {
-  if (!is_one_part(folder)) return false;
-  const io::JsonObject json = io::JsonObject::from_file((folder / "config.json").string());
-  return json.is_string("_class_name") && json.string("_class_name") == "ControlNetModel";
+// Of a network by itself, the class that its config.json names; "" for a whole model.
+std::string class_alone(const fs::path& folder) {
+  std::error_code error;
+  if (fs::exists(folder / "model_index.json", error) || !fs::exists(folder / "config.json", error)) return "";
+  const nlohmann::json json = io::JsonObject::from_file((folder / "config.json").string()).json();
+  for (const char* name : {kControlNet, kImageEncoder})
+    if (json.value("_class_name", nlohmann::json()) == name ||
+        json.value("architectures", nlohmann::json()) == nlohmann::json{name})
+      return name;
+  fail(ErrorCode::unsupported, "CONFIG_DIR {}: expected a whole model, or config.json of {} or {}, found another class",
+       printable(folder.string(), 400), kControlNet, kImageEncoder);
 }
 
 std::vector<Component> read_components(const fs::path& from, std::optional<int64_t> in_channels) {
-  if (is_control_net(from)) {
+  if (class_alone(from) == kControlNet) {
     if (in_channels)
       fail(ErrorCode::invalid_argument, "--in-channels: expected with a whole model, found a ControlNet");
     const models::ControlNetConfig config =
@@ -216,8 +221,6 @@ void write_upscaler(const std::string& name, const std::string& path, DType dtyp
   write_weights(path, weights, dtype, seed);
   std::puts(path.c_str());
 }
-
-bool is_image_encoder(const fs::path& folder) { return is_one_part(folder) && !is_control_net(folder); }
 
 void write_image_encoder(const fs::path& from, const fs::path& to, DType dtype, uint64_t seed) {
   const models::ClipVisionConfig config =
@@ -298,7 +301,7 @@ int make_random(std::span<const std::string> args) {
   }
   if (fs::exists(to, error) && !(fs::is_directory(to, error) && fs::is_empty(to, error)))
     fail(ErrorCode::io, "OUT_DIR {}: expected a new or empty folder, found something there", printable(*out_dir, 400));
-  if (is_image_encoder(from)) {
+  if (class_alone(from) == kImageEncoder) {
     write_image_encoder(from, to, dtype, seed.value_or(0));
     return 0;
   }
