@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One picture of each kind of job, drawn by the demo model and its LoRA, on one sheet.
+"""One picture of each kind of job, drawn by the demo model and its two adapters, on one sheet.
 
     python3 demo/jobs.py [FOLDER] [--sheet FILE]      # default: outputs/jobs, FOLDER/jobs.png
 
@@ -20,6 +20,7 @@ import png  # noqa: E402  found only now
 
 EASEL = os.environ.get("EASEL", "build/bin/easel")
 LINOCUT = DEMO / "lora" / "linocut.safetensors"
+CONTROL_NET = DEMO / "control_net"
 
 # The letters of the captions, 5 x 8: one number per column, the lowest bit on top.
 FONT = {
@@ -119,13 +120,25 @@ def main():
     ])
     house = "a white house on the left in front of snowy mountains at noon with the sun shining"
     scene = draw("scene", house)
+    edges = easel("edges", "preprocess", "canny", scene)
     sheet.add([
         (scene, "another prompt"),
         (draw("lora_half", house, "--lora", f"{LINOCUT}:0.5"), "lora linocut,\nweight 0.5"),
         (draw("lora", house, "--lora", LINOCUT), "lora linocut,\nweight 1"),
-        (easel("edges", "preprocess", "canny", scene), "canny"),
+        (edges, "canny"),
         (draw("outpainting", "green hills at sunset", "--init-image", base, "--outpaint", "64,0,64,0"),
          "outpainting to both sides"),
+    ])
+    control = ("--control-net", CONTROL_NET, "--control-image", edges)
+    sheet.add([
+        (draw("control_sunset", "a red house in front of mountains at sunset", *control), "control net:\nred, sunset"),
+        (draw("control_night", "a yellow house in front of mountains in the night", *control), "yellow, night"),
+        (draw("control_dawn", "a purple house in front of mountains at dawn", *control), "purple, dawn"),
+        (draw("control_free", "", *control), "no prompt"),
+        (draw("control_half", "a red house in front of mountains at sunset", *control, "--control-scale", 0.5),
+         "red, sunset,\nscale 0.5"),
+        (draw("control_lora", "a white house in front of mountains at noon", *control, "--lora", LINOCUT),
+         "with linocut"),
     ])
     path = args.sheet or out / "jobs.png"
     sheet.save(path)
