@@ -15,7 +15,7 @@ struct ControlNetInput {
   PictureSource image;  ///< resized to the size of the picture that is made (Lanczos), whatever its own
   double scale = 1;     ///< 0: the network does not run
   /// One factor for each of its residuals, the way down in order and the middle last; empty: all 1.
-  std::vector<double> block_scales;
+  std::vector<double> block_scales = {};
   /// The part of the denoiser's runs in which it acts: run i of n does where i/n ≥ start and (i+1)/n ≤ end, as
   /// diffusers' control_guidance_start and control_guidance_end. 0 ≤ start < end ≤ 1.
   double start = 0, end = 1;

@@ -69,8 +69,12 @@ TEST(Canvas, UntouchedPixelsComeBack) {
       for (int64_t c = 0; c < 3; ++c) {
         const auto at = static_cast<size_t>((y * 61 + x) * 3 + c);
         const bool inside = x >= 10 && x < 30 && y >= 8 && y < 20, far = x < 1 || x > 39 || y > 29;
-        if (inside) EXPECT_EQ(out.rgb[at], 77) << x << " " << y;
-        if (far) EXPECT_EQ(out.rgb[at], original.rgb[at]) << x << " " << y;
+        if (inside) {
+          EXPECT_EQ(out.rgb[at], 77) << x << " " << y;
+        }
+        if (far) {
+          EXPECT_EQ(out.rgb[at], original.rgb[at]) << x << " " << y;
+        }
         changed += out.rgb[at] != original.rgb[at];
       }
   EXPECT_GT(changed, 3 * 20 * 12);

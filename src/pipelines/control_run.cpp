@@ -82,16 +82,33 @@ ControlRun::Runner& ControlRun::runner(size_t place, size_t use, bool accumulate
   return *runner;
 }
 
-void ControlRun::run(size_t place, int call, int calls, double progress, std::span<const float> sample, int pictures) {
-  const Place& at = places_[place];
-  std::vector<size_t> acting, adapting;
+ControlRun::Acting ControlRun::acting_at(size_t place, int call, int calls, double progress) const {
+  Acting out;
   for (size_t use = 0; use < uses_.size(); ++use) {
     if (!uses_[use].acts() || !uses_[use].acts_at(call, calls, progress)) continue;
     if (uses_[use].adapts())
-      adapting.push_back(use);
-    else if (!at.sees.empty())
-      acting.push_back(use);
+      out.adapters.push_back(use);
+    else if (!places_[place].sees.empty())
+      out.networks.push_back(use);
   }
+  return out;
+}
+
+void ControlRun::once_per_request(Runner& runner) {
+  if (!runner.prepared) runner.session->run(graph::Rate::request);
+  runner.prepared = true;
+}
+
+void ControlRun::prepare(int calls) {
+  for (size_t place = 0; place < places_.size(); ++place) {
+    const Acting first = acting_at(place, 0, calls, 0);
+    for (size_t i = 0; i < first.networks.size(); ++i) once_per_request(runner(place, first.networks[i], i > 0));
+  }
+}
+
+void ControlRun::run(size_t place, int call, int calls, double progress, std::span<const float> sample, int pictures) {
+  const Place& at = places_[place];
+  const auto [acting, adapting] = acting_at(place, call, calls, progress);
   add_features(place, adapting);
   if (acting.empty()) return clear(place);
   const auto rows = static_cast<int64_t>(at.sees.size());
@@ -119,8 +136,7 @@ void ControlRun::run(size_t place, int call, int calls, double progress, std::sp
         std::copy_n(sample.begin() + static_cast<ptrdiff_t>(picture * item), item, to);
       }
     }
-    if (!own.prepared) session.run(graph::Rate::request);
-    own.prepared = true;
+    once_per_request(own);
     session.run(graph::Rate::schedule);
     session.run(graph::Rate::step);
     before = &own.own;

@@ -26,6 +26,9 @@ class ControlRun {
   ControlRun(std::vector<ControlUse> uses, std::vector<ControlPicture> pictures, std::vector<Place> places,
              Bindings sizes);
 
+  /// Before the first of `calls` runs: compiles what acts there, and runs what of it comes once per request. The UNet's
+  /// texts stand in its inputs.
+  void prepare(int calls);
   /// The texts in a place have changed.
   void texts_changed(size_t place);
   /// Fills the UNet's inputs of a place for run `call` of `calls`: its sample and timestep stand in its own inputs.
@@ -35,6 +38,13 @@ class ControlRun {
  private:
   struct Runner;  // one program of one network in one place
 
+  /// Entries of uses_.
+  struct Acting {
+    std::vector<size_t> networks, adapters;
+  };
+
+  Acting acting_at(size_t place, int call, int calls, double progress) const;
+  static void once_per_request(Runner& runner);
   Runner& runner(size_t place, size_t use, bool accumulates);
   void clear(size_t place);
   void add_features(size_t place, const std::vector<size_t>& acting);

@@ -192,8 +192,12 @@ TextToImagePipeline::Impl::GuidedNetwork::GuidedNetwork(Impl& pipeline, const Jo
       after_(std::move(after)) {
   last_timestep_ = static_cast<double>(pipeline.files.scheduler.value("num_train_timesteps", 1000) - 1);
   const int pictures = job.request.num_images_per_prompt;
-  for (int begin = 0; begin < pictures; begin += job.batch_size)
-    denoiser(std::min(job.batch_size, pictures - begin), job.beside()).at_step(0);  // no part of the first step's time
+  // No part of the first step's time.
+  for (int begin = 0; begin < pictures; begin += job.batch_size) {
+    Denoiser& network = denoiser(std::min(job.batch_size, pictures - begin), job.beside());
+    network.at_step(0);
+    if (network.control) network.control->prepare(calls);
+  }
 }
 
 TextToImagePipeline::Impl::GuidedNetwork::~GuidedNetwork() = default;

@@ -25,10 +25,10 @@ namespace easel::pipelines {
 struct PromptText {
   text::PromptStyle style = text::PromptStyle::plain;
   int clip_skip = 1;
-  bool absent = false;   ///< no text at all, which is zeros
-  std::string adapters;  ///< of the text encoders; see Adapters::text_key()
-  std::string text;
-  std::string second;                                   ///< what the second encoder reads instead; empty: the same
+  bool absent = false;        ///< no text at all, which is zeros
+  std::string adapters = {};  ///< of the text encoders; see Adapters::text_key()
+  std::string text = {};
+  std::string second = {};                              ///< what the second encoder reads instead; empty: the same
   auto operator<=>(const PromptText&) const = default;  // NOLINT(modernize-use-nullptr): it means the 0 inside
 };
 
