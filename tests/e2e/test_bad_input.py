@@ -73,7 +73,7 @@ class Options(Case):
         self.bad(2, "--prompt", args=["a boat", "--prompt", "a car"])
 
     def test_options_of_later_versions(self):
-        for option in ("--control-net", "--control-image", "--control-scale", "--preset", "--frames"):
+        for option in ("--preset", "--frames"):
             self.bad(2, option, "not available yet", args=["a boat", *TINY, option, "x"])
         self.bad(2, "--device", "cuda", "cpu", args=["a boat", *TINY, "--device", "cuda"])
         self.bad(2, "--dtype", "fp33", args=["a boat", *TINY[:-2], "--dtype", "fp33"])
