@@ -150,12 +150,9 @@ std::vector<ControlNetInput> ControlArguments::inputs(const std::optional<std::s
   for (size_t i = 0; i < nets; ++i) {
     control_net[i] = find_file("--control-net", control_net[i], model_dir);
     const std::string* preprocess = entry(control_preprocess, i);
-    ControlNetInput input{control_net[i],
-                          cli::control_image(expand_home(control_image[i]), preprocess ? *preprocess : "none"),
-                          1,
-                          {},
-                          0,
-                          1};
+    ControlNetInput input;
+    input.path = control_net[i];
+    input.image = cli::control_image(expand_home(control_image[i]), preprocess ? *preprocess : "none");
     if (const double* scale = entry(control_scale, i)) input.scale = *scale;
     if (const std::string* scales = entry(control_block_scales, i)) input.block_scales = parse_scales(*scales);
     if (const double* start = entry(control_start, i)) input.start = *start;

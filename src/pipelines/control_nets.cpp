@@ -117,8 +117,9 @@ std::shared_ptr<ControlNet> ControlNets::open(const std::string& path, const std
 
 void ControlNets::keep_only(const std::vector<ControlUse>& used) {
   const std::lock_guard lock(mutex_);
-  for (const auto& [key, net] : open_)
-    if (std::ranges::none_of(used, [&](const ControlUse& use) { return use.net == net; })) net->component->drop();
+  for (const auto& entry : open_)
+    if (std::ranges::none_of(used, [&](const ControlUse& use) { return use.net == entry.second; }))
+      entry.second->component->drop();
 }
 
 void ControlNets::set_observer(const exec::Session::Observer& observer) {
