@@ -22,8 +22,8 @@ struct ConvertOptions {
   std::vector<std::string> inputs{};
   /// "….safetensors", "….gguf", or a new folder for the diffusers layout.
   std::string output{};
-  /// fp32, fp16, bf16, f8_e4m3 or f8_e5m2; for GGUF also q8_0, q6_k, q5_k, q5_1, q5_0, q4_k, q4_1, q4_0, iq4_nl, iq4_xs,
-  /// q3_k and q2_k. Empty: as stored (packed rows become fp32 outside of GGUF, fp8 with scales fp16).
+  /// fp32, fp16, bf16, f8_e4m3 or f8_e5m2; for GGUF also q8_0, q6_k, q5_k, q5_1, q5_0, q4_k, q4_1, q4_0, iq4_nl,
+  /// iq4_xs, q3_k and q2_k. Empty: as stored (packed rows become fp32 outside of GGUF, fp8 with scales fp16).
   std::string dtype{};
   TensorNames names = TensorNames::keep;
   std::string component{};    ///< "unet", "vae", "text_encoder", "text_encoder_2": that part alone; empty: everything
