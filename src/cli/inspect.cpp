@@ -25,8 +25,8 @@ constexpr const char* kHelp =
        easel inspect --diff A B
 Tells what a model is made of and what a picture of a size would take, without running it (its
 configurations are enough); or of a weight file (.safetensors, .ckpt, .pt, .bin, .gguf, an index
-of shards) the family and why, what it holds, and its hashes; or how a picture was made; or how
-two weight files differ; or how a prompt is read.
+of shards) or the folder of one network the family and why, what it holds, and its hashes; or how
+a picture was made; or how two weight files differ; or how a prompt is read.
 
   --model DIR|FILE|NAME         a model, also where the argument would be taken for a weight file
   --model-dir DIR               where names are looked up first
@@ -103,6 +103,13 @@ bool is_weight_file(const std::string& path) {
          (has_extension(path, {".json"}) && path.find(".index.") != std::string::npos);
 }
 
+// The folder of one network, such as a ControlNet: its weights are listed.
+bool is_part_folder(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::exists(path / "config.json", error) &&
+         !std::filesystem::exists(path / "model_index.json", error);
+}
+
 }  // namespace
 
 int inspect(std::span<const std::string> args) {
@@ -160,7 +167,8 @@ int inspect(std::span<const std::string> args) {
                                       {"--steps", steps.has_value() && !schedule},
                                       {"--seed", seed.has_value()}})
     if (given && !prompt) fail(ErrorCode::invalid_argument, "{}: expected together with --prompt", option);
-  if (!prompt && target && is_weight_file(*target)) return inspect_weights(*target, json, !no_hash), 0;
+  if (!prompt && target && (is_weight_file(*target) || is_part_folder(*target)))
+    return inspect_weights(*target, json, !no_hash), 0;
   if (!prompt && target && has_extension(*target, {".png"})) return inspect_picture(*target, json);
   if (target && model.model)
     fail(ErrorCode::invalid_argument, "--model: expected one model, found \"{}\" too", printable(*target, 200));

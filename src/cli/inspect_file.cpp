@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "pipelines/families.h"
 #include "pipelines/ip_adapter_file.h"
 #include "pipelines/lora_file.h"
+#include "pipelines/model_files.h"
 
 namespace easel::cli {
 
@@ -142,7 +144,11 @@ std::vector<int64_t> list(const Shape& shape) { return {shape.begin(), shape.end
 }  // namespace
 
 void inspect_weights(const std::string& path, bool json, bool hash) {
-  const io::WeightFiles files = io::WeightFiles::open(path);
+  std::error_code error;
+  const io::WeightFiles files =
+      std::filesystem::is_directory(path, error)
+          ? *pipelines::open_weights(path, {"diffusion_pytorch_model", "model", "pytorch_model"})
+          : io::WeightFiles::open(path);
   const pipelines::Identity identity = pipelines::identify(files);
   int64_t parameters = 0;
   uint64_t bytes = 0, file_bytes = 0;

@@ -67,6 +67,11 @@ class Edges(Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout.strip()
 
+    def test_its_folder_says_what_it_is(self):
+        done = run("inspect", CONTROL_NET, "--no-hash")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("family      ControlNet", done.stdout)
+
     def test_pictures_follow_the_hint(self):
         for prompt, other in zip(PROMPTS, ("a white house at sunset", "a red car at sunset")):
             with self.subTest(prompt):
