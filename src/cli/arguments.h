@@ -58,6 +58,9 @@ class Arguments {
   std::unique_ptr<Impl> impl_;
 };
 
+/// "a,b" → {"a", "b"}; of nothing, one empty text.
+std::vector<std::string> split_commas(const std::string& text);
+
 /// A whole number in min … max. Throws invalid_argument, beginning with `where`.
 int64_t parse_whole(const std::string& where, const std::string& text, int64_t min, int64_t max);
 uint64_t parse_seed(const std::string& where, const std::string& text);

@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "cli/model_lookup.h"
+#include "cli/picture_options.h"
 #include "io/edges.h"
 #include "io/sha256.h"
 #include "text/unicode.h"
@@ -50,31 +51,18 @@ void check_count(const char* option, const std::vector<T>& values, size_t nets) 
 
 std::vector<double> parse_scales(const std::string& text) {
   std::vector<double> out;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t comma = std::min(text.find(',', begin), text.size());
-    out.push_back(parse_number("--control-block-scales", text.substr(begin, comma - begin), -HUGE_VAL));
-    begin = comma + 1;
-  }
+  for (const std::string& word : split_commas(text))
+    out.push_back(parse_number("--control-block-scales", word, -HUGE_VAL));
   return out;
-}
-
-// Beginning with the option, whatever the reader says.
-template <typename Read>
-auto reading(Read&& read) {
-  try {
-    return read();
-  } catch (const Error& error) {
-    throw Error(error.code(), std::string("--control-image ") + error.what());
-  }
 }
 
 PictureSource control_image(const std::string& path, const std::string& preprocess) {
   if (preprocess != "none" && preprocess != "canny" && preprocess != "lineart")
     fail(ErrorCode::invalid_argument, "--control-preprocess: expected canny, lineart or none, found \"{}\"",
          printable(preprocess, 40));
-  PictureSource out = reading([&] { return PictureSource::file(path); });
+  PictureSource out = picture_source("--control-image", path);
   out.read = [read = out.read, preprocess] {
-    RgbPicture picture = reading(read);
+    RgbPicture picture = read();
     if (preprocess == "none") return picture;
     const io::Image image{picture.width, picture.height, 3, std::move(picture.rgb)};
     io::Image made = preprocess == "canny" ? io::canny(image) : io::lineart(image);

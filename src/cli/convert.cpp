@@ -44,11 +44,7 @@ Memory does not grow with the files.
 
 std::vector<double> parse_weights(const std::string& text) {
   std::vector<double> out;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    out.push_back(parse_number("--weights", text.substr(begin, end - begin), -HUGE_VAL));
-    begin = end + 1;
-  }
+  for (const std::string& word : split_commas(text)) out.push_back(parse_number("--weights", word, -HUGE_VAL));
   return out;
 }
 

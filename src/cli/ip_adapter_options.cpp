@@ -7,6 +7,7 @@
 #include "base/fail.h"
 #include "cli/lora_options.h"
 #include "cli/model_lookup.h"
+#include "cli/picture_options.h"
 #include "io/sha256.h"
 #include "text/unicode.h"
 
@@ -58,21 +59,11 @@ Weighted parse_adapter(const std::string& text) {
   return out;
 }
 
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> out;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t comma = std::min(text.find(',', begin), text.size());
-    out.push_back(text.substr(begin, comma - begin));
-    begin = comma + 1;
-  }
-  return out;
-}
-
 // "a.png,b.png"; a name may hold commas itself.
 std::vector<std::string> files_of(const std::string& text) {
   const std::string whole = expand_home(text);
   if (exists(whole)) return {whole};
-  std::vector<std::string> out = split(text);
+  std::vector<std::string> out = split_commas(text);
   for (std::string& path : out) {
     if (path.empty())
       fail(ErrorCode::invalid_argument, "--ip-adapter-image: expected FILE[,FILE…], found \"{}\"",
@@ -82,22 +73,9 @@ std::vector<std::string> files_of(const std::string& text) {
   return out;
 }
 
-PictureSource open_picture(const std::string& path) {
-  const auto naming_option = [](auto&& read) {
-    try {
-      return read();
-    } catch (const Error& error) {
-      throw Error(error.code(), std::string("--ip-adapter-image ") + error.what());
-    }
-  };
-  PictureSource out = naming_option([&] { return PictureSource::file(path); });
-  out.read = [read = out.read, naming_option] { return naming_option(read); };
-  return out;
-}
-
 std::vector<std::pair<std::string, double>> parse_blocks(const std::string& text) {
   std::vector<std::pair<std::string, double>> out;
-  for (const std::string& part : split(text)) {
+  for (const std::string& part : split_commas(text)) {
     const size_t equal = part.find('=');
     if (equal == std::string::npos || equal == 0)
       fail(ErrorCode::invalid_argument, "--ip-adapter-blocks: expected NAME=X,…, such as up.block_0.1=1, found \"{}\"",
@@ -164,7 +142,8 @@ std::vector<IpAdapter> IpAdapterArguments::ip_adapters() const {
     made.scale = adapter.scale;
     for (size_t k = 0; k < images.size(); ++k)
       if (count == 1 || k == i)
-        for (const std::string& path : files_of(images[k])) made.images.push_back(open_picture(path));
+        for (const std::string& path : files_of(images[k]))
+          made.images.push_back(picture_source("--ip-adapter-image", path));
     if (const std::string* path = nth("--image-encoder", image_encoders, i, count))
       made.image_encoder = expand_home(*path);
     if (const std::string* text = nth("--ip-adapter-blocks", blocks, i, count)) made.block_scales = parse_blocks(*text);

@@ -201,6 +201,7 @@ Job plan_job(const GenerateOptions& options, const std::function<void(const std:
       options.control.over(picture.control, "--from-image " + printable(options.from_image.value_or(""), 400), warn);
   base.control_nets = job.control.inputs(options.model.model_dir);
   base.control_guess_mode = job.control.control_guess_mode.value_or(false);
+  job.control = job.control.described();
   job.ip_adapters = options.ip_adapters.over(picture.ip_adapters);
   if (options.from_image && options.ip_adapters.adapters.empty())
     job.ip_adapters.check_hashes("--from-image " + printable(*options.from_image, 400), warn);
@@ -302,7 +303,7 @@ PictureMetadata describe_picture(const Job& job, size_t number, const Picture& p
   };
   note_input(m.pictures.init_image, m.init_image_sha256, inputs.init_image);
   note_input(m.pictures.mask, m.mask_sha256, inputs.mask);
-  m.control = job.control.described();
+  m.control = job.control;
   // The size that was asked for; a masked picture keeps its own, which says nothing of the canvas.
   const bool own_size = request.image.mask || request.image.outpaint.any() || request.high_res_fix.scale != 1;
   if (request.width > 0 || !own_size) m.width = request.width > 0 ? request.width : picture.width;

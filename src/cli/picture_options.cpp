@@ -64,11 +64,8 @@ auto reading(const char* option, Read&& read) {
 // "64" or "left,top,right,bottom".
 Margins parse_margins(const std::string& text) {
   std::vector<int> sides;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t comma = std::min(text.find(',', begin), text.size());
-    sides.push_back(static_cast<int>(parse_whole("--outpaint", text.substr(begin, comma - begin), 0, 16384)));
-    begin = comma + 1;
-  }
+  for (const std::string& word : split_commas(text))
+    sides.push_back(static_cast<int>(parse_whole("--outpaint", word, 0, 16384)));
   if (sides.size() == 1) return {sides[0], sides[0], sides[0], sides[0]};
   if (sides.size() != 4)
     fail(ErrorCode::invalid_argument, "--outpaint: expected one number or left,top,right,bottom, found \"{}\"",
@@ -145,6 +142,12 @@ std::vector<InputFiles> find_inputs(const PictureArguments& arguments) {
   return out;
 }
 
+PictureSource picture_source(const char* option, const std::string& path) {
+  PictureSource out = reading(option, [&] { return PictureSource::file(path); });
+  out.read = [read = out.read, option] { return reading(option, read); };
+  return out;
+}
+
 PictureInputs picture_inputs(const PictureArguments& arguments, const InputFiles& files) {
   PictureInputs out;
   out.strength = arguments.strength;
@@ -155,8 +158,7 @@ PictureInputs picture_inputs(const PictureArguments& arguments, const InputFiles
   if (arguments.outpaint) out.outpaint = parse_margins(*arguments.outpaint);
   out.image_guidance_scale = arguments.image_guidance_scale.value_or(out.image_guidance_scale);
   if (files.init_image.empty()) return out;
-  out.init_image = reading("--init-image", [&] { return PictureSource::file(files.init_image); });
-  out.init_image->read = [read = out.init_image->read] { return reading("--init-image", read); };
+  out.init_image = picture_source("--init-image", files.init_image);
   if (!files.mask.empty())
     out.mask = std::make_shared<const PictureMask>(reading("--mask", [&] { return PictureMask::file(files.mask); }));
   return out;

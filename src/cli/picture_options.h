@@ -61,6 +61,9 @@ struct InputFiles {
 /// One entry without files where no picture is asked for. Throws io or invalid_argument, naming the option.
 std::vector<InputFiles> find_inputs(const PictureArguments& arguments);
 
+/// The picture at `path`, not read yet. Errors, also of reading it later, begin with `option`, which is kept as it is.
+PictureSource picture_source(const char* option, const std::string& path);
+
 /// The inputs of a request for these files. The picture itself is not read yet, its mask is.
 /// Throws io or invalid_argument, naming the option.
 PictureInputs picture_inputs(const PictureArguments& arguments, const InputFiles& files);

@@ -27,14 +27,10 @@ struct Adder {
 
 // "a, b" → {"a", "b"}
 std::vector<std::string> parse_list(const std::string& text) {
-  std::vector<std::string> out;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t comma = std::min(text.find(',', begin), text.size());
-    std::string word = text.substr(begin, comma - begin);
+  std::vector<std::string> out = split_commas(text);
+  for (std::string& word : out) {
     word.erase(0, std::min(word.find_first_not_of(' '), word.size()));
     word.erase(word.find_last_not_of(' ') + 1);
-    out.push_back(std::move(word));
-    begin = comma + 1;
   }
   return out;
 }
